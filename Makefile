@@ -1,0 +1,34 @@
+# Instar. `make help` lists what there is.
+
+SHELL := /bin/bash
+CARGO ?= cargo
+INPUT ?=
+SECONDS_MAX ?= 25
+
+.PHONY: help demo test bench install format target
+
+help: ## lists the targets
+	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: target ## counts the words of a folder while the counter is replaced ten times a second; INPUT=DIR, SECONDS_MAX=N
+	@$(CARGO) build --release --locked --package instar-host --bin instar --package instar-tests --bin swap-demo
+	@./target/release/swap-demo --instar ./target/release/instar \
+		$(if $(INPUT),--input "$(INPUT)") --seconds $(SECONDS_MAX)
+
+test: target ## everything that CI runs: format, clippy, unit, doc and integration tests
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	$(CARGO) test --workspace --locked
+
+bench: target ## a table of times beside a bare wasmtime call and a raw TCP ping-pong
+	$(CARGO) bench --locked --package instar-tests
+
+install: target ## installs the one binary `instar`
+	$(CARGO) install --locked --path host
+
+format: ## formats all sources
+	$(CARGO) fmt --all
+
+# Wasm's standard library, for the plugins. No network where it is there already.
+target:
+	@rustup target list --installed 2>/dev/null | grep -qx wasm32-wasip2 || rustup target add wasm32-wasip2

@@ -1,0 +1,190 @@
+//! The host of an endpoint that runs in a test: the one of the [`crate::testing::TestEndpoint`] that
+//! drives it on this thread.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use crate::description::Metadata;
+use crate::logging::Level;
+use crate::message::Raw;
+use crate::testing::host::{OpenAsk, Sent, TestHost, Timer};
+use crate::testing::{LogLine, Observed};
+use crate::{EndpointRef, Failure};
+
+thread_local! {
+    static CURRENT: RefCell<Option<Rc<RefCell<TestHost>>>> = const { RefCell::new(None) };
+}
+
+/// Runs `f` with `host` as the host of this thread.
+pub(crate) fn within<T>(host: &Rc<RefCell<TestHost>>, f: impl FnOnce() -> T) -> T {
+    struct Leave(Option<Rc<RefCell<TestHost>>>);
+    impl Drop for Leave {
+        fn drop(&mut self) {
+            CURRENT.replace(self.0.take());
+        }
+    }
+    let _leave = Leave(CURRENT.replace(Some(Rc::clone(host))));
+    f()
+}
+
+fn with<T>(f: impl FnOnce(&mut TestHost) -> T) -> T {
+    let host = CURRENT.with_borrow(Clone::clone);
+    match host {
+        Some(host) => f(&mut host.borrow_mut()),
+        None => panic!(
+            "there is no host here: natively, handlers run only within a \
+             `instar_sdk::testing::TestEndpoint`"
+        ),
+    }
+}
+
+pub(crate) fn begin(_index: u32) -> bool {
+    true
+}
+
+fn raw(kind: &str, body: Vec<u8>) -> Raw {
+    Raw {
+        kind: kind.to_owned(),
+        body,
+    }
+}
+
+pub(crate) fn send(
+    to: &EndpointRef,
+    kind: &str,
+    body: Vec<u8>,
+    wait: bool,
+) -> Result<(), Failure> {
+    with(|host| {
+        if let (false, Some(failure)) = (wait, &host.full) {
+            return Err(failure.clone());
+        }
+        host.sent.push(Sent {
+            to: to.clone(),
+            message: raw(kind, body),
+        });
+        Ok(())
+    })
+}
+
+pub(crate) fn ask(
+    to: &EndpointRef,
+    kind: &str,
+    body: Vec<u8>,
+    token: &[u8],
+    timeout_ms: Option<u64>,
+) -> Result<u64, Failure> {
+    with(|host| {
+        let id = host.new_id();
+        let ask = OpenAsk {
+            to: to.clone(),
+            request: raw(kind, body),
+            token: token.to_vec(),
+            due: host.after_ms(timeout_ms.unwrap_or(TestHost::ASK_TIMEOUT_MS)),
+        };
+        host.asks.insert(id, ask);
+        Ok(id)
+    })
+}
+
+pub(crate) fn abort(ask: u64) -> bool {
+    with(|host| host.asks.remove(&ask).is_some())
+}
+
+pub(crate) fn self_ref() -> EndpointRef {
+    with(|host| EndpointRef::remote(host.name.clone(), "test-host:7077"))
+}
+
+pub(crate) fn stop_self() {
+    with(|host| host.stopped = true);
+}
+
+pub(crate) fn reply(call: u64, kind: &str, body: Vec<u8>) -> Result<(), Failure> {
+    with(|host| host.answer(call, Ok(raw(kind, body))))
+}
+
+pub(crate) fn fail(call: u64, failure: Failure) -> Result<(), Failure> {
+    with(|host| host.answer(call, Err(failure)))
+}
+
+pub(crate) fn sender(call: u64) -> Option<String> {
+    with(|host| host.is_open(call).then(|| TestHost::SENDER.to_owned()))
+}
+
+pub(crate) fn start_timer(
+    token: &[u8],
+    delay_ms: u64,
+    period_ms: Option<u64>,
+) -> Result<u64, Failure> {
+    with(|host| {
+        let id = host.new_id();
+        let timer = Timer {
+            token: token.to_vec(),
+            due: host.after_ms(delay_ms),
+            period_ms,
+        };
+        host.timers.insert(id, timer);
+        Ok(id)
+    })
+}
+
+pub(crate) fn cancel_timer(timer: u64) -> bool {
+    with(|host| host.timers.remove(&timer).is_some())
+}
+
+pub(crate) fn config_get(key: &str) -> Option<String> {
+    with(|host| host.config.get(key).cloned())
+}
+
+pub(crate) fn config_all() -> Vec<(String, String)> {
+    with(|host| {
+        let pairs = host.config.iter();
+        pairs.map(|(key, value)| (key.clone(), value.clone())).collect()
+    })
+}
+
+/// True within a test endpoint. Other threads of a test may log as well; that is not the endpoint.
+pub(crate) fn log_enabled(_level: Level) -> bool {
+    CURRENT.with_borrow(Option::is_some)
+}
+
+pub(crate) fn log(level: Level, target: &str, text: &str, fields: &[(String, String)]) {
+    if log_enabled(level) {
+        with(|host| {
+            host.log.push(LogLine {
+                level,
+                target: target.to_owned(),
+                text: text.to_owned(),
+                fields: fields.to_vec(),
+            });
+        });
+    }
+}
+
+fn observe(name: &str, observed: Observed) {
+    with(|host| host.observe(name, observed));
+}
+
+pub(crate) fn add_counter(name: &str, by: u64) {
+    observe(name, Observed::Counter(by));
+}
+
+pub(crate) fn set_gauge(name: &str, value: f64) {
+    observe(name, Observed::Gauge(value));
+}
+
+pub(crate) fn record_histogram(name: &str, value: f64) {
+    observe(name, Observed::Histogram(vec![value]));
+}
+
+pub(crate) fn registry_exists(name: &str) -> bool {
+    with(|host| host.registry.contains_key(name))
+}
+
+pub(crate) fn registry_describe(name: &str) -> Option<Metadata> {
+    with(|host| host.registry.get(name).cloned())
+}
+
+pub(crate) fn registry_names() -> Vec<String> {
+    with(|host| host.registry.keys().cloned().collect())
+}

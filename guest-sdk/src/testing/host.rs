@@ -1,0 +1,131 @@
+//! TestHost: what the host keeps for an endpoint, in a test.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::{LogLine, Observed};
+use crate::description::Metadata;
+use crate::message::Raw;
+use crate::{EndpointRef, Failure};
+
+/// The host of one endpoint in a test. It survives an upgrade, as the real one does.
+#[derive(Default)]
+pub(crate) struct TestHost {
+    pub(crate) name: String,
+    pub(crate) config: BTreeMap<String, String>,
+    pub(crate) sent: Vec<Sent>,
+    pub(crate) asks: BTreeMap<u64, OpenAsk>,
+    pub(crate) timers: BTreeMap<u64, Timer>,
+    pub(crate) log: Vec<LogLine>,
+    pub(crate) metrics: BTreeMap<String, Observed>,
+    pub(crate) registry: BTreeMap<String, Metadata>,
+    /// What a send that does not wait fails with.
+    pub(crate) full: Option<Failure>,
+    pub(crate) stopped: bool,
+    pub(crate) now: Duration,
+    calls: BTreeMap<u64, Option<Result<Raw, Failure>>>,
+    next_id: u64,
+}
+
+pub(crate) struct Sent {
+    pub(crate) to: EndpointRef,
+    pub(crate) message: Raw,
+}
+
+pub(crate) struct OpenAsk {
+    pub(crate) to: EndpointRef,
+    pub(crate) request: Raw,
+    pub(crate) token: Vec<u8>,
+    pub(crate) due: Duration,
+}
+
+pub(crate) struct Timer {
+    pub(crate) token: Vec<u8>,
+    pub(crate) due: Duration,
+    pub(crate) period_ms: Option<u64>,
+}
+
+/// What is due next.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Due {
+    Ask(u64),
+    Timer(u64),
+}
+
+impl TestHost {
+    /// How long an ask waits that says nothing itself; the real host's default.
+    pub(crate) const ASK_TIMEOUT_MS: u64 = 120_000;
+    /// Where all callers are.
+    pub(crate) const SENDER: &str = "test-caller:7077";
+
+    pub(crate) fn of(endpoint: &str) -> Self {
+        Self {
+            name: endpoint.to_owned(),
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn new_id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+
+    pub(crate) fn after_ms(&self, ms: u64) -> Duration {
+        self.now.saturating_add(Duration::from_millis(ms))
+    }
+
+    pub(crate) fn open_call(&mut self) -> u64 {
+        let id = self.new_id();
+        self.calls.insert(id, None);
+        id
+    }
+
+    pub(crate) fn is_open(&self, call: u64) -> bool {
+        matches!(self.calls.get(&call), Some(None))
+    }
+
+    pub(crate) fn answer(&mut self, call: u64, outcome: Result<Raw, Failure>) -> Result<(), Failure> {
+        match self.calls.get_mut(&call) {
+            Some(open @ None) => {
+                *open = Some(outcome);
+                Ok(())
+            }
+            _ => Err(Failure::with_code(
+                Failure::UNANSWERED,
+                format!("call {call} is not open"),
+            )),
+        }
+    }
+
+    /// Takes the outcome of a call, if it has one.
+    pub(crate) fn take_outcome(&mut self, call: u64) -> Option<Result<Raw, Failure>> {
+        let outcome = self.calls.get_mut(&call)?.take()?;
+        self.calls.remove(&call);
+        Some(outcome)
+    }
+
+    pub(crate) fn open_calls(&self) -> usize {
+        self.calls.values().filter(|outcome| outcome.is_none()).count()
+    }
+
+    /// What is due at `until` or before, the earliest first.
+    pub(crate) fn next_due(&self, until: Duration) -> Option<(Duration, Due)> {
+        let asks = self.asks.iter().map(|(id, ask)| (ask.due, Due::Ask(*id)));
+        let timers = self.timers.iter().map(|(id, timer)| (timer.due, Due::Timer(*id)));
+        asks.chain(timers).filter(|(due, _)| *due <= until).min()
+    }
+
+    pub(crate) fn observe(&mut self, name: &str, observed: Observed) {
+        match (self.metrics.get_mut(name), observed) {
+            (Some(Observed::Counter(value)), Observed::Counter(by)) => {
+                *value = value.saturating_add(by);
+            }
+            (Some(Observed::Histogram(values)), Observed::Histogram(more)) => values.extend(more),
+            (Some(Observed::Gauge(value)), Observed::Gauge(to)) => *value = to,
+            (None, first) => {
+                self.metrics.insert(name.to_owned(), first);
+            }
+            (Some(before), other) => panic!("metric `{name}` is {before:?}, now {other:?}"),
+        }
+    }
+}

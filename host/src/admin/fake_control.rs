@@ -1,0 +1,150 @@
+//! A control without a host: one endpoint `counter`, and a list of what was asked of it.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use tokio::sync::Notify;
+
+use super::api::HostStatus;
+use super::control::{Control, ControlError, Pending};
+use crate::component::metadata::{Metadata, StateSupport};
+use crate::endpoint::record::{SwapOutcome, SwapPhases, SwapRecord, VersionId};
+use crate::endpoint::status::{EndpointState, EndpointStatus};
+
+#[derive(Default)]
+pub(crate) struct FakeControl {
+    /// What was asked for and begun, in order.
+    pub(crate) asked: Arc<Mutex<Vec<String>>>,
+    /// What was carried out.
+    pub(crate) done: Arc<Mutex<Vec<String>>>,
+    /// If set, a swap waits for this before it is done.
+    pub(crate) gate: Option<Arc<Notify>>,
+}
+
+pub(crate) fn host() -> HostStatus {
+    HostStatus {
+        version: "0.1.0".into(),
+        address: "127.0.0.1:7077".into(),
+        up: Duration::from_secs(90),
+    }
+}
+
+pub(crate) fn endpoint(name: &str) -> EndpointStatus {
+    EndpointStatus {
+        name: name.into(),
+        uri: format!("instar://{name}@127.0.0.1:7077"),
+        state: EndpointState::Running,
+        code: VersionId {
+            version: "1.0.0".into(),
+            digest: "ab".repeat(32),
+        },
+        up: Duration::from_secs(60),
+        inbox: 1,
+        inbox_limit: 4096,
+        memory_bytes: 1 << 20,
+        memory_limit_bytes: 64 << 20,
+        open_calls: 0,
+        open_asks: 0,
+        timers: 0,
+        turns: 12,
+        swaps: 1,
+        crashes: 0,
+        dead_letters: Default::default(),
+        metrics: Default::default(),
+    }
+}
+
+pub(crate) fn record(outcome: SwapOutcome) -> SwapRecord {
+    SwapRecord {
+        number: 1,
+        at: SystemTime::UNIX_EPOCH,
+        by: "admin".into(),
+        from: VersionId::default(),
+        to: VersionId::default(),
+        outcome,
+        phases: SwapPhases::default(),
+        queue_depth: 0,
+        state_bytes: 8,
+        state_version: 1,
+        open_calls: 0,
+        open_asks: 0,
+        timers: 0,
+    }
+}
+
+impl FakeControl {
+    fn act<T: Send + 'static>(&self, name: &str, what: String, value: T) -> Pending<T> {
+        let unknown = ControlError::not_found(name, &self.status());
+        let known = name == "counter";
+        let (asked, done, gate) = (self.asked.clone(), self.done.clone(), self.gate.clone());
+        Box::pin(async move {
+            if !known {
+                return Err(unknown);
+            }
+            asked.lock().unwrap().push(what.clone());
+            if let Some(gate) = gate {
+                gate.notified().await;
+            }
+            done.lock().unwrap().push(what);
+            Ok(value)
+        })
+    }
+}
+
+impl Control for FakeControl {
+    fn host(&self) -> HostStatus {
+        host()
+    }
+
+    fn status(&self) -> Vec<EndpointStatus> {
+        vec![endpoint("counter")]
+    }
+
+    fn history(&self, name: &str) -> Option<Vec<SwapRecord>> {
+        (name == "counter").then(|| vec![record(SwapOutcome::Swapped)])
+    }
+
+    fn metadata(&self, name: &str) -> Option<Arc<Metadata>> {
+        (name == "counter").then(|| {
+            Arc::new(Metadata {
+                name: "counter".into(),
+                version: "1.0.0".into(),
+                about: String::new(),
+                state: StateSupport {
+                    version: 1,
+                    reads: vec![1],
+                    writes: vec![1],
+                },
+                rights: vec![],
+                handles: vec![],
+                built_with: String::new(),
+            })
+        })
+    }
+
+    fn plugins(&self) -> Vec<serde_json::Value> {
+        vec![serde_json::json!({"file": "counter.wasm"})]
+    }
+
+    fn swap(&self, name: &str, bytes: Bytes) -> Pending<SwapRecord> {
+        let outcome = match &bytes[..] {
+            b"bad" => SwapOutcome::Rejected("not a component".into()),
+            _ => SwapOutcome::Swapped,
+        };
+        self.act(name, format!("swap {} bytes", bytes.len()), record(outcome))
+    }
+
+    fn rollback(&self, name: &str, to: Option<&str>) -> Pending<SwapRecord> {
+        let what = format!("rollback to {}", to.unwrap_or("the one before"));
+        self.act(name, what, record(SwapOutcome::Swapped))
+    }
+
+    fn restart(&self, name: &str) -> Pending<()> {
+        self.act(name, "restart".into(), ())
+    }
+
+    fn stop(&self, name: &str) -> Pending<()> {
+        self.act(name, "stop".into(), ())
+    }
+}

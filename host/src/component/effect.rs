@@ -1,0 +1,79 @@
+//! What comes out of a turn: what the guest wants to happen, kept until its turn has ended well.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::address::EndpointAddress;
+use crate::error::RpcError;
+use crate::message::Message;
+
+/// Something that a guest asked for within a turn. Carried out in order when the turn ends, by
+/// [`crate::endpoint`]; a turn that traps leaves none.
+#[derive(Debug)]
+pub enum Effect {
+    /// Send a message for which room was reserved, or for which the turn's end waits.
+    Send {
+        /// The room that was reserved; none where the guest chose to wait for it.
+        room: Option<Room>,
+        /// The receiver.
+        to: EndpointAddress,
+        /// What is sent.
+        message: Message,
+    },
+    /// Ask for an answer.
+    Ask {
+        /// Under which id the outcome is awaited.
+        id: u64,
+        /// The receiver.
+        to: EndpointAddress,
+        /// The request.
+        message: Message,
+        /// The guest's continuation.
+        token: Bytes,
+        /// How long to wait; none for the host's default.
+        timeout: Option<Duration>,
+    },
+    /// Forget an ask.
+    Abort {
+        /// The ask.
+        ask: u64,
+    },
+    /// Answer a call.
+    Answer {
+        /// The call.
+        call: u64,
+        /// The answer.
+        outcome: Result<Message, RpcError>,
+    },
+    /// Start a timer.
+    StartTimer {
+        /// Its id.
+        id: u64,
+        /// The guest's continuation.
+        token: Bytes,
+        /// When it is due first.
+        delay: Duration,
+        /// When it is due again.
+        period: Option<Duration>,
+    },
+    /// Cancel a timer.
+    CancelTimer {
+        /// The timer.
+        timer: u64,
+    },
+    /// Stop this endpoint.
+    StopSelf,
+}
+
+/// Room for one message in an inbox or an outbox. Dropping it gives the room back.
+pub trait Reservation: Send + std::fmt::Debug {
+    /// Fills the room.
+    ///
+    /// # Errors
+    /// What became impossible since: the receiver stopped, the connection went.
+    fn fill(self: Box<Self>, to: &EndpointAddress, message: Message) -> Result<(), RpcError>;
+}
+
+/// Some [`Reservation`].
+pub type Room = Box<dyn Reservation>;

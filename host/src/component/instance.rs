@@ -1,0 +1,505 @@
+//! Instance: a store and what runs in it. One call goes in, one outcome comes out.
+//!
+//! Invariants
+//! 1. At most one call is under way; `&mut self` sees to it.
+//! 2. After a crash or a dropped call the instance is spoilt: it is dropped, never called again.
+//! 3. The effects of a turn are handed on when the turn ended well, and never otherwise.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use wasmtime::component::{Func, ResourceTable, TypedFunc};
+use wasmtime::{ResourceLimiter, Store, UpdateDeadline};
+use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+
+use super::bindings::{PluginWithRegistry, PluginWithRegistryPre};
+use super::code::{Code, LoadError};
+use super::convert;
+use super::effect::Effect;
+use super::engine::{Engine, Loaded, TICK};
+use super::event::{Event, GuestEvent};
+use super::metadata::Metadata;
+use super::output::Output;
+use super::rights;
+use super::surroundings::{LogLevel, LogLine, Surroundings};
+use crate::endpoint::settings::EndpointSettings;
+
+/// Elements of the tables of one instance. A std guest has a few hundred functions in its table.
+const TABLE_ELEMENTS_MAX: usize = 20_000;
+
+/// What runs, and what it said of itself.
+pub(crate) struct Instance {
+    store: Store<HostState>,
+    plugin: PluginWithRegistry,
+    /// `handle`, checked to be of the type that [`typed_handle`] gives it.
+    handle: Func,
+    metadata: Arc<Metadata>,
+    turn_limit: Duration,
+    restore_limit: Duration,
+}
+
+/// What wasmtime keeps for an instance.
+pub(crate) struct HostState {
+    pub(super) surroundings: Arc<dyn Surroundings>,
+    pub(super) effects: VecDeque<Effect>,
+    pub(super) turn: Turn,
+    version: Arc<std::sync::OnceLock<String>>,
+    ticks: Arc<AtomicU64>,
+    memory: MemoryLimiter,
+    output: Output,
+    wasi: WasiCtx,
+    table: ResourceTable,
+}
+
+/// Where in its batch the guest is.
+#[derive(Debug, Default)]
+pub(super) struct Turn {
+    /// Elements of the batch.
+    pub(super) len: u32,
+    /// The element in work. None before the first `begin`, and outside of `handle`.
+    pub(super) index: Option<u32>,
+    /// The guest was told to return.
+    pub(super) stopped: bool,
+    /// Tick at which the turn began.
+    began: u64,
+    /// Ticks that it may take.
+    limit: u64,
+    /// The turn took longer.
+    overran: bool,
+}
+
+/// How a batch ended well.
+#[derive(Debug)]
+pub(crate) struct Handled {
+    /// Elements that were handled, from the first.
+    pub(crate) done: usize,
+    /// Continuations that a snapshot could not carry.
+    pub(crate) volatile: u32,
+    /// Effects that have to wait.
+    pub(crate) blocked: VecDeque<Effect>,
+}
+
+/// How a batch ended badly. The instance is spoilt.
+#[derive(Debug)]
+pub(crate) struct Crash {
+    /// Elements that were handled before, from the first.
+    pub(crate) done: usize,
+    /// Panic text or trap.
+    pub(crate) reason: String,
+    /// Effects of earlier turns that have to wait.
+    pub(crate) blocked: VecDeque<Effect>,
+}
+
+impl Instance {
+    /// Instantiates code aside, lets it describe itself, and checks its rights. Nothing of what
+    /// runs is touched.
+    ///
+    /// # Errors
+    /// [`LoadError`] says which step failed and why.
+    ///
+    /// # Cancellation
+    /// Dropping the future drops the instance.
+    pub(crate) async fn aside(
+        engine: &Engine,
+        code: &Code,
+        loaded: Loaded,
+        settings: &EndpointSettings,
+        surroundings: Arc<dyn Surroundings>,
+    ) -> Result<Self, LoadError> {
+        rights::check(&loaded.rights, &[], &settings.grants)?;
+        let limits = &settings.limits;
+        let pre = PluginWithRegistryPre::new(loaded.pre).map_err(|error| LoadError::WrongWorld {
+            reason: format!("{error:#}"),
+        })?;
+        let state = HostState::new(engine, surroundings, limits.memory_bytes);
+        let mut store = Store::new(engine.wasmtime(), state);
+        store.limiter(|state| &mut state.memory);
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_callback(|mut context| {
+            let state = context.data_mut();
+            if state.turn_is_too_long() {
+                state.turn.overran = true;
+                return Ok(UpdateDeadline::Interrupt);
+            }
+            Ok(UpdateDeadline::YieldCustom(
+                1,
+                Box::pin(tokio::task::yield_now()),
+            ))
+        });
+        store.data_mut().start_clock(limits.restore);
+        let plugin = match pre.instantiate_async(&mut store).await {
+            Ok(plugin) => plugin,
+            Err(error) => {
+                let text = format!("{error:#}");
+                return Err(if text.contains("concurrent") && text.contains("limit") {
+                    LoadError::NoRoom { reason: text }
+                } else {
+                    LoadError::Broken {
+                        phase: "instantiate",
+                        reason: reason(store.data(), &error),
+                    }
+                });
+            }
+        };
+        let guest = plugin.instar_endpoint_endpoint();
+        let handle = *guest.func_handle().func();
+        let checked = handle.typed::<(&[GuestEvent<'_>],), (u32,)>(&store);
+        checked.map_err(|error| LoadError::WrongWorld {
+            reason: format!("the export `handle`: {error:#}"),
+        })?;
+        let described = guest.call_describe(&mut store).await;
+        let metadata = described.map_err(|error| LoadError::Broken {
+            phase: "describe",
+            reason: reason(store.data(), &error),
+        })?;
+        let metadata = convert::metadata_in(metadata);
+        metadata
+            .check()
+            .map_err(|reason| LoadError::BadMetadata { reason })?;
+        rights::check(&[], &metadata.rights, &settings.grants)?;
+        // Set once: what describes itself differently later does not rename its log lines.
+        let _ = store.data().version.set(metadata.version.clone());
+        tracing::debug!(digest = code.digest(), version = metadata.version, "instantiated");
+        Ok(Self {
+            store,
+            plugin,
+            handle,
+            metadata: Arc::new(metadata),
+            turn_limit: limits.turn,
+            restore_limit: limits.restore,
+        })
+    }
+
+    /// What it said of itself.
+    pub(crate) fn metadata(&self) -> &Arc<Metadata> {
+        &self.metadata
+    }
+
+    /// Linear memory, in bytes.
+    pub(crate) fn memory(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.store.data().memory.used)
+    }
+
+    /// Delivers a batch. Effects of turns that ended well are handed to the surroundings as they end.
+    ///
+    /// # Cancellation
+    /// Dropping the future spoils the instance.
+    pub(crate) async fn handle(&mut self, events: &[Event]) -> Result<Handled, Crash> {
+        let lowered: Vec<GuestEvent<'_>> = events.iter().map(GuestEvent::from).collect();
+        let state = self.store.data_mut();
+        state.begin_batch(events.len(), self.turn_limit);
+        let returned = self.handle_raw(&lowered).await;
+        let state = self.store.data_mut();
+        let turn = std::mem::take(&mut state.turn);
+        match returned {
+            Ok(_) if turn.returned_early() => {
+                let done = turn.done();
+                state.effects.clear();
+                Err(Crash {
+                    done,
+                    reason: format!(
+                        "returned from `handle` at element {done} of {} without being told to",
+                        events.len()
+                    ),
+                    blocked: VecDeque::new(),
+                })
+            }
+            Ok(volatile) => {
+                // A guest that never said where it is handled the batch as one turn.
+                let done = if turn.stopped { turn.done() } else { events.len() };
+                if !turn.stopped {
+                    state.commit();
+                }
+                Ok(Handled {
+                    done,
+                    volatile,
+                    blocked: std::mem::take(&mut state.effects),
+                })
+            }
+            Err(error) => {
+                // A turn that traps has no effects. When the guest was told to return, what is left
+                // belongs to turns that ended well.
+                let mut blocked = std::mem::take(&mut state.effects);
+                if !turn.stopped {
+                    blocked.clear();
+                }
+                let done = turn.done();
+                let reason = match turn.overran {
+                    true => overran("the turn", self.turn_limit, "turn"),
+                    false => reason(state, &error),
+                };
+                Err(Crash {
+                    done,
+                    reason,
+                    blocked,
+                })
+            }
+        }
+    }
+
+    async fn handle_raw(&mut self, events: &[GuestEvent<'_>]) -> wasmtime::Result<u32> {
+        let handle = typed_handle(self.handle);
+        let (volatile,) = handle.call_async(&mut self.store, (events,)).await?;
+        Ok(volatile)
+    }
+
+    /// Writes the state in `version`.
+    ///
+    /// # Errors
+    /// Why there is no state; `Err(Crash)` inside where the instance is spoilt by it.
+    pub(crate) async fn snapshot(&mut self, version: u32) -> Result<Bytes, StateError> {
+        self.store.data_mut().start_clock(self.restore_limit);
+        let guest = self.plugin.instar_endpoint_endpoint();
+        let written = guest.call_snapshot(&mut self.store, version).await;
+        match written {
+            Ok(Ok(state)) => Ok(Bytes::from(state)),
+            Ok(Err(text)) => Err(StateError::Refused(text)),
+            Err(error) => Err(StateError::Crashed(self.crash_reason("`snapshot`", &error))),
+        }
+    }
+
+    /// Takes over state that was written in `version`. What it does besides takes effect with
+    /// [`Instance::commit`].
+    pub(crate) async fn restore(&mut self, version: u32, state: &[u8]) -> Result<(), StateError> {
+        self.store.data_mut().start_clock(self.restore_limit);
+        let limit = self.store.data().memory.limit;
+        if state.len() > limit {
+            return Err(StateError::Refused(format!(
+                "the state has {} bytes, more than the memory limit of {limit}",
+                state.len()
+            )));
+        }
+        let guest = self.plugin.instar_endpoint_endpoint();
+        let taken = guest.call_restore(&mut self.store, version, state).await;
+        match taken {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(text)) => Err(StateError::Refused(text)),
+            Err(error) => Err(StateError::Crashed(self.crash_reason("`restore`", &error))),
+        }
+    }
+
+    /// Asks for the metadata once more: the proof that this version answers.
+    pub(crate) async fn probe(&mut self) -> Result<(), String> {
+        self.store.data_mut().start_clock(self.restore_limit);
+        let guest = self.plugin.instar_endpoint_endpoint();
+        match guest.call_describe(&mut self.store).await {
+            Ok(metadata) if metadata.version == self.metadata.version => Ok(()),
+            Ok(metadata) => Err(format!(
+                "the probe was answered by version {}, expected {}",
+                metadata.version, self.metadata.version
+            )),
+            Err(error) => Err(self.crash_reason("the probe", &error)),
+        }
+    }
+
+    /// Hands on the effects that are kept, those of `restore` for example. What has to wait is returned.
+    pub(crate) fn commit(&mut self) -> VecDeque<Effect> {
+        let state = self.store.data_mut();
+        state.commit();
+        std::mem::take(&mut state.effects)
+    }
+
+    fn crash_reason(&self, what: &str, error: &wasmtime::Error) -> String {
+        match self.store.data().turn.overran {
+            true => overran(what, self.restore_limit, "restore"),
+            false => reason(self.store.data(), error),
+        }
+    }
+}
+
+/// Why state could not be written or taken over.
+#[derive(Debug)]
+pub(crate) enum StateError {
+    /// The guest said no; it can go on.
+    Refused(String),
+    /// The instance is spoilt.
+    Crashed(String),
+}
+
+fn overran(what: &str, limit: Duration, setting: &str) -> String {
+    format!("{what} took longer than {limit:?} (limit `{setting}`)")
+}
+
+/// The guest's own last words if there are any, and what wasmtime says.
+fn reason(state: &HostState, error: &wasmtime::Error) -> String {
+    let last_words = state.output.take_tail();
+    let trap = error.root_cause().to_string();
+    let last_words = last_words.trim();
+    if last_words.is_empty() {
+        return trap;
+    }
+    // Rust's hint about backtraces helps nobody here.
+    let useful: Vec<&str> = last_words
+        .lines()
+        .filter(|line| !line.starts_with("note: "))
+        .filter(|line| !line.trim().is_empty())
+        .collect();
+    match trap.contains("unreachable") {
+        true => useful.join(" "),
+        false => format!("{} ({trap})", useful.join(" ")),
+    }
+}
+
+/// `handle` with its types. The lifetime is that of one batch, which is why it is not kept.
+fn typed_handle<'a>(handle: Func) -> TypedFunc<(&'a [GuestEvent<'a>],), (u32,)> {
+    // SAFETY: `Instance::aside` checked this very function against this very type, but for the
+    // lifetime, which has no part in the layout. Checking it for each batch costs a walk of the type.
+    unsafe { TypedFunc::new_unchecked(handle) }
+}
+
+impl Turn {
+    /// Elements that were handled to their end.
+    fn done(&self) -> usize {
+        match self.index {
+            None => 0,
+            Some(index) => index as usize + usize::from(self.stopped),
+        }
+    }
+
+    /// The guest said where it is, and left before the last element without being told.
+    fn returned_early(&self) -> bool {
+        let last = self.len.saturating_sub(1);
+        !self.stopped && self.index.is_some_and(|index| index < last)
+    }
+}
+
+impl HostState {
+    fn new(engine: &Engine, surroundings: Arc<dyn Surroundings>, memory_limit: usize) -> Self {
+        let version = Arc::new(std::sync::OnceLock::new());
+        let output = {
+            let (surroundings, version) = (Arc::clone(&surroundings), Arc::clone(&version));
+            Output::new(Arc::new(move |is_err, text| {
+                let (level, target) = match is_err {
+                    true => (LogLevel::Warn, "stderr"),
+                    false => (LogLevel::Info, "stdout"),
+                };
+                let line = LogLine {
+                    level,
+                    target,
+                    text,
+                    fields: &[],
+                };
+                surroundings.log(version.get().map_or("", String::as_str), line);
+            }))
+        };
+        let wasi = WasiCtxBuilder::new()
+            .stdout(output.stream(false))
+            .stderr(output.stream(true))
+            .build();
+        Self {
+            surroundings,
+            effects: VecDeque::new(),
+            turn: Turn::default(),
+            version,
+            ticks: Arc::clone(engine.ticks()),
+            memory: MemoryLimiter {
+                limit: memory_limit,
+                used: Arc::default(),
+            },
+            output,
+            wasi,
+            table: ResourceTable::new(),
+        }
+    }
+
+    pub(super) fn version(&self) -> &str {
+        self.version.get().map_or("", String::as_str)
+    }
+
+    fn begin_batch(&mut self, len: usize, limit: Duration) {
+        self.turn = Turn {
+            // Batches are far smaller than this; one that is not ends with a guest's protocol error.
+            len: u32::try_from(len).unwrap_or(u32::MAX),
+            ..Turn::default()
+        };
+        self.start_clock(limit);
+    }
+
+    /// Starts the clock of one call, or of one turn within it.
+    fn start_clock(&mut self, limit: Duration) {
+        let ticks = limit.as_micros() / TICK.as_micros();
+        self.turn.limit = u64::try_from(ticks).unwrap_or(u64::MAX).max(1);
+        self.restart_clock();
+    }
+
+    pub(super) fn restart_clock(&mut self) {
+        self.turn.began = self.ticks.load(Ordering::Relaxed);
+    }
+
+    fn turn_is_too_long(&self) -> bool {
+        let now = self.ticks.load(Ordering::Relaxed);
+        now.saturating_sub(self.turn.began) > self.turn.limit
+    }
+
+    /// Hands on the effects of the turns so far. False where one has to wait; it is kept.
+    pub(super) fn commit(&mut self) -> bool {
+        self.effects.is_empty() || self.surroundings.commit(&mut self.effects)
+    }
+}
+
+impl WasiView for HostState {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView {
+            ctx: &mut self.wasi,
+            table: &mut self.table,
+        }
+    }
+}
+
+/// Refuses memory beyond the limit, and tells how much is used.
+struct MemoryLimiter {
+    limit: usize,
+    used: Arc<AtomicUsize>,
+}
+
+impl ResourceLimiter for MemoryLimiter {
+    fn memory_growing(
+        &mut self,
+        _current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        if desired > self.limit {
+            return Ok(false);
+        }
+        self.used.store(desired, Ordering::Relaxed);
+        Ok(true)
+    }
+
+    fn table_growing(
+        &mut self,
+        _current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        Ok(desired <= TABLE_ELEMENTS_MAX)
+    }
+}
+
+/// Loads code, instantiates it aside and reads its metadata; times both.
+pub(crate) async fn prepare(
+    engine: &Engine,
+    code: &Code,
+    settings: &EndpointSettings,
+    surroundings: Arc<dyn Surroundings>,
+) -> Result<Prepared, LoadError> {
+    let loaded = engine.load(code).await?;
+    let compile = loaded.took;
+    let began = Instant::now();
+    let instance = Instance::aside(engine, code, loaded, settings, surroundings).await?;
+    Ok(Prepared {
+        instance,
+        compile,
+        instantiate: began.elapsed(),
+    })
+}
+
+/// A new version that waits aside.
+pub(crate) struct Prepared {
+    pub(crate) instance: Instance,
+    pub(crate) compile: Duration,
+    pub(crate) instantiate: Duration,
+}

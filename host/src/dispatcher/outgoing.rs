@@ -1,0 +1,138 @@
+//! Outgoing: what endpoints of this host send, to each other and to peers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Dispatcher, FRAME_OVERHEAD};
+use crate::address::{EndpointAddress, Location};
+use crate::component::effect::{Reservation, Room};
+use crate::component::metadata::Metadata;
+use crate::endpoint::handle::Endpoint;
+use crate::endpoint::inbox::{InboxRoom, Posted};
+use crate::endpoint::outgoing::{BoxFuture, Forget, Outgoing};
+use crate::error::RpcError;
+use crate::message::Message;
+use crate::responder::Responder;
+use crate::transport::OutboxPermit;
+
+impl Reservation for InboxRoom {
+    fn fill(self: Box<Self>, _to: &EndpointAddress, message: Message) -> Result<(), RpcError> {
+        self.post(Posted::OneWay(message))
+    }
+}
+
+impl Reservation for OutboxPermit {
+    fn fill(self: Box<Self>, to: &EndpointAddress, message: Message) -> Result<(), RpcError> {
+        self.send(&to.name, message)
+    }
+}
+
+impl Dispatcher {
+    pub(crate) fn is_here(&self, location: &Location) -> bool {
+        let here = self.here.lock();
+        *here.unwrap_or_else(std::sync::PoisonError::into_inner) == *location
+    }
+
+    /// Posts a call to a local endpoint. An inbox without room answers at once.
+    fn call(&self, name: &str, message: Message, responder: Responder) {
+        let room = self.get(name).and_then(|found| found.inbox().try_reserve());
+        match room {
+            Ok(room) => {
+                let call = Posted::Call {
+                    message,
+                    responder,
+                    sender: self.location(),
+                };
+                // A refused call has been told so.
+                let _ = room.post(call);
+            }
+            Err(error) => responder.tell(Err(error)),
+        }
+    }
+}
+
+impl Outgoing for Dispatcher {
+    fn ask_timeout(&self) -> Duration {
+        self.ask_timeout
+    }
+
+    fn check_size(&self, bytes: usize) -> Result<(), RpcError> {
+        let limit = self.frame_bytes_max.saturating_sub(FRAME_OVERHEAD);
+        if bytes <= limit {
+            return Ok(());
+        }
+        Err(RpcError::TooLarge {
+            what: "a message".to_owned(),
+            bytes: bytes as u64,
+            limit: limit as u64,
+            setting: "frame_bytes_max".to_owned(),
+        })
+    }
+
+    fn check_receiver(&self, to: &EndpointAddress) -> Result<(), RpcError> {
+        match self.is_here(&to.location) {
+            true => self.get(&to.name).map(drop),
+            false => Ok(()),
+        }
+    }
+
+    fn reserve(&self, to: &EndpointAddress) -> Result<Room, RpcError> {
+        if self.is_here(&to.location) {
+            let room = self.get(&to.name)?.inbox().try_reserve()?;
+            return Ok(Box::new(room));
+        }
+        let permit = self.transport()?.reserve(&to.location)?;
+        Ok(Box::new(permit))
+    }
+
+    fn reserve_wait(&self, to: &EndpointAddress) -> BoxFuture<Result<Room, RpcError>> {
+        if self.is_here(&to.location) {
+            let found = self.get(&to.name);
+            return Box::pin(async move {
+                let room = found?.inbox().reserve().await?;
+                Ok(Box::new(room) as Room)
+            });
+        }
+        let (transport, location) = (self.transport(), to.location.clone());
+        Box::pin(async move {
+            let permit = transport?.reserve_wait(&location).await?;
+            Ok(Box::new(permit) as Room)
+        })
+    }
+
+    fn ask(&self, to: &EndpointAddress, message: Message, responder: Responder) -> Option<Forget> {
+        if let Err(error) = self.check_size(message.len()) {
+            responder.tell(Err(error));
+            return None;
+        }
+        if self.is_here(&to.location) {
+            self.call(&to.name, message, responder);
+            return None;
+        }
+        match self.transport() {
+            Ok(transport) => {
+                let handle = transport.ask(&to.location, &to.name, message, responder)?;
+                Some(Box::new(move || handle.forget()))
+            }
+            Err(error) => {
+                responder.tell(Err(error));
+                None
+            }
+        }
+    }
+
+    fn unregister(&self, endpoint: &Endpoint) {
+        let is_it = |found: &Arc<Endpoint>| std::ptr::eq(Arc::as_ptr(found), endpoint);
+        Self::unregister(self, endpoint.name(), is_it);
+    }
+
+    fn describe(&self, name: &str) -> Option<Arc<Metadata>> {
+        let endpoint = self.find(name)?;
+        Some(Arc::clone(&endpoint.running().metadata))
+    }
+
+    fn names(&self) -> Vec<String> {
+        let names = self.all();
+        names.iter().map(|found| found.name().to_owned()).collect()
+    }
+}

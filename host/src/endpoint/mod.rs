@@ -1,0 +1,35 @@
+//! Endpoint: a named receiver of messages, and everything of it that outlives a version of its code.
+//!
+//! Before it: [`crate::dispatcher`] posts. After it: [`crate::component`] runs the code, and what the
+//! code wants to send leaves through [`outgoing`].
+//!
+//! In the order of a message: `inbox` (waits) - `runner` (takes a batch, runs it, carries out its
+//! effects) - `surroundings` (what the code sees of its host meanwhile) - `ledger` (what is owed and
+//! awaited). Beside the way: `swap` (replaces the code), `supervisor` (after a crash), `history`.
+//!
+//! Invariants
+//! 1. One message at a time, in the order of each sender.
+//! 2. Every call is answered exactly once: by the code, or with the reason why it was not.
+//! 3. `on-start` is first and `on-stop` last, each at most once; a swap runs neither.
+
+pub mod settings;
+
+pub mod status;
+
+pub mod record;
+
+pub(crate) mod outgoing;
+
+pub(crate) mod inbox;
+
+pub(crate) mod handle;
+
+mod history;
+mod ledger;
+mod metrics;
+mod runner;
+mod supervisor;
+mod surroundings;
+mod swap;
+
+pub use swap::SwapError;

@@ -1,0 +1,51 @@
+//! Outgoing: the way out of an endpoint, as a trait. [`crate::dispatcher`] implements it, so that an
+//! endpoint knows neither names nor sockets.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::handle::Endpoint;
+use crate::address::EndpointAddress;
+use crate::component::effect::Room;
+use crate::component::metadata::Metadata;
+use crate::error::RpcError;
+use crate::message::Message;
+use crate::responder::Responder;
+
+/// A future behind a pointer.
+pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// Tells the transport that nobody waits for an answer any more.
+pub(crate) type Forget = Box<dyn FnOnce() + Send + Sync>;
+
+/// The way out of an endpoint.
+pub(crate) trait Outgoing: Send + Sync + 'static {
+    /// How long an ask waits that says nothing itself.
+    fn ask_timeout(&self) -> Duration;
+
+    /// Fails where a message of `bytes` could not be sent to anybody.
+    fn check_size(&self, bytes: usize) -> Result<(), RpcError>;
+
+    /// Fails for a local name that nobody has.
+    fn check_receiver(&self, to: &EndpointAddress) -> Result<(), RpcError>;
+
+    /// Room for one message, now: in the inbox of a local receiver, in the outbox to a remote one.
+    fn reserve(&self, to: &EndpointAddress) -> Result<Room, RpcError>;
+
+    /// Room for one message, when there is some. Dropping the future gives up the wait.
+    fn reserve_wait(&self, to: &EndpointAddress) -> BoxFuture<Result<Room, RpcError>>;
+
+    /// Asks; the outcome, failures included, goes to `responder`. Never blocks.
+    fn ask(&self, to: &EndpointAddress, message: Message, responder: Responder) -> Option<Forget>;
+
+    /// Takes the name of an endpoint away, if it still has it: new messages to it fail from now on.
+    fn unregister(&self, endpoint: &Endpoint);
+
+    /// The description of what runs behind a local name.
+    fn describe(&self, name: &str) -> Option<Arc<Metadata>>;
+
+    /// All local names, in order.
+    fn names(&self) -> Vec<String>;
+}

@@ -1,0 +1,590 @@
+//! Runner: the one task that runs an endpoint's code.
+//!
+//! Before it: the inbox, notices and control. After it: [`crate::component`] and, for what a turn
+//! wants to happen, [`super::surroundings`].
+//!
+//! Invariants
+//! 1. The order of attention: control, effects that wait for room, what was taken out before and not
+//!    handled, what is due, notices, and at last the inbox.
+//! 2. A crash costs the message that did it, never those behind it, and never the host.
+//! 3. While effects of a turn wait for room, no further turn begins: back-pressure.
+//!
+//! Not here: how code is replaced ([`super::swap`]) and when it is restarted ([`super::supervisor`]).
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use super::handle::{Control, Endpoint, Notice, lock};
+use super::inbox::{InboxQueue, Posted};
+use super::ledger::OpenCall;
+use super::status::EndpointState;
+use super::supervisor::{RestartBudget, Verdict};
+use super::surroundings::EndpointSurroundings;
+use super::swap::{Draining, SwapRequest};
+use crate::component::effect::Effect;
+use crate::component::event::Event;
+use crate::component::instance::{self, Crash, Instance};
+use crate::error::RpcError;
+
+/// Events that go into the guest at once. The crossing is cheap from here on, and a swap or stop
+/// does not wait for the end of a batch anyway.
+const BATCH_MAX: usize = 64;
+
+pub(super) struct Runner {
+    pub(super) endpoint: Arc<Endpoint>,
+    /// None while the endpoint waits for a restart, or failed.
+    pub(super) instance: Option<Instance>,
+    /// The instance handled `on-start`, or took over state.
+    pub(super) started: bool,
+    /// Taken out and not handled yet, in order.
+    pub(super) pending: VecDeque<Event>,
+    /// Effects of ended turns, of which the first waits for room.
+    pub(super) blocked: VecDeque<Effect>,
+    pub(super) volatile: u32,
+    pub(super) draining: Option<Draining>,
+    pub(super) life: Life,
+    pub(super) budget: RestartBudget,
+    queue: InboxQueue,
+    notices: mpsc::UnboundedReceiver<Notice>,
+    control: mpsc::UnboundedReceiver<Control>,
+    born: Instant,
+}
+
+/// Where in its life the endpoint is.
+pub(super) enum Life {
+    Running,
+    /// No instance; the next one is made at this moment.
+    RestartAt(Instant),
+    /// No instance, and no next one by itself.
+    Failed(RpcError),
+    /// No new messages; what is queued is handled until the deadline.
+    Stopping {
+        deadline: Instant,
+        tell: Vec<oneshot::Sender<()>>,
+    },
+    Ended,
+}
+
+impl Runner {
+    pub(super) fn new(
+        endpoint: Arc<Endpoint>,
+        instance: Instance,
+        queue: InboxQueue,
+        notices: mpsc::UnboundedReceiver<Notice>,
+        control: mpsc::UnboundedReceiver<Control>,
+    ) -> Self {
+        Self {
+            endpoint,
+            instance: Some(instance),
+            started: false,
+            pending: VecDeque::from([Event::Start]),
+            blocked: VecDeque::new(),
+            volatile: 0,
+            draining: None,
+            life: Life::Running,
+            budget: RestartBudget::default(),
+            queue,
+            notices,
+            control,
+            born: Instant::now(),
+        }
+    }
+
+    pub(super) async fn run(mut self) {
+        let mut batch = Vec::with_capacity(BATCH_MAX);
+        while !matches!(self.life, Life::Ended) {
+            self.obey_all().await;
+            if self.go_on_swapping().await {
+                continue;
+            }
+            match self.life {
+                Life::Ended => {}
+                Life::Failed(_) => self.refuse_everything().await,
+                Life::RestartAt(at) => self.wait_for_restart(at).await,
+                Life::Running | Life::Stopping { .. } if !self.blocked.is_empty() => {
+                    self.wait_for_room().await;
+                }
+                Life::Running | Life::Stopping { .. } => {
+                    if self.stopping_for_too_long() {
+                        self.answer_queued(&self.endpoint.inbox.stopped());
+                    }
+                    self.gather(&mut batch);
+                    if batch.is_empty() {
+                        self.wait_or_end(&mut batch).await;
+                    }
+                    if !batch.is_empty() {
+                        self.run_batch(&mut batch).await;
+                    }
+                }
+            }
+        }
+        self.end();
+        tracing::debug!(endpoint = self.endpoint.name(), "ended");
+    }
+
+    /// Carries out what was ordered. The mark is wiped before the orders are read: an order that
+    /// comes in between sets it again.
+    async fn obey_all(&mut self) {
+        self.endpoint.interrupt.store(false, Ordering::Release);
+        while let Ok(control) = self.control.try_recv() {
+            self.obey(control).await;
+        }
+    }
+
+    async fn obey(&mut self, control: Control) {
+        match control {
+            Control::Swap(request) => self.begin_swap(*request),
+            Control::Restart(done) => {
+                if !matches!(self.life, Life::Stopping { .. } | Life::Ended) {
+                    self.budget.forgive();
+                    let reason = "restarted by an operator".to_owned();
+                    self.lose_instance(&reason);
+                    self.make_instance(&reason).await;
+                }
+                // Whoever asked may have gone: the restart was made all the same.
+                let _ = done.send(());
+            }
+            Control::Stop(done) => match &mut self.life {
+                Life::Stopping { tell, .. } => tell.push(done),
+                Life::Ended => {}
+                Life::Failed(_) | Life::RestartAt(_) => {
+                    self.queue.close();
+                    self.life = Life::Ended;
+                    self.answer_queued(&self.endpoint.inbox.stopped());
+                    let _ = done.send(());
+                }
+                Life::Running => {
+                    self.queue.close();
+                    if let Some(draining) = self.draining.take() {
+                        draining.give_up(self, "the endpoint is stopping");
+                    }
+                    let limit = self.endpoint.running.load().settings.limits.drain;
+                    self.set_state(EndpointState::Stopping);
+                    self.life = Life::Stopping {
+                        deadline: Instant::now() + limit,
+                        tell: vec![done],
+                    };
+                }
+            },
+        }
+    }
+
+    /// Fills `batch` with what is there, without waiting.
+    fn gather(&mut self, batch: &mut Vec<Event>) {
+        while batch.len() < BATCH_MAX {
+            let Some(event) = self.pending.pop_front() else { break };
+            batch.push(event);
+        }
+        let now = lock(&self.endpoint.clock).now();
+        let room = BATCH_MAX.saturating_sub(batch.len());
+        batch.extend(lock(&self.endpoint.ledger).take_due(now, room));
+        while batch.len() < BATCH_MAX {
+            let Ok(notice) = self.notices.try_recv() else { break };
+            batch.extend(self.event_of(notice));
+        }
+        if self.draining.is_some() {
+            return;
+        }
+        while batch.len() < BATCH_MAX {
+            let Some(posted) = self.queue.try_take() else { break };
+            batch.extend(self.accept(posted));
+        }
+    }
+
+    /// Waits for something to do. With nothing left to do for an endpoint that stops: its last event.
+    async fn wait_or_end(&mut self, batch: &mut Vec<Event>) {
+        if let Life::Stopping { .. } = self.life {
+            if self.started {
+                batch.push(Event::Stop);
+            } else {
+                self.finish_stopping();
+            }
+            return;
+        }
+        let next_due = lock(&self.endpoint.ledger).next_due();
+        let due = next_due.map(|due| lock(&self.endpoint.clock).moment(due));
+        let drain = self.draining.as_ref().map(|draining| draining.deadline);
+        let wake = due.into_iter().chain(drain).min();
+        let wake_or_never = async {
+            match wake {
+                Some(wake) => tokio::time::sleep_until(wake).await,
+                None => std::future::pending().await,
+            }
+        };
+        let mut got = None;
+        tokio::select! {
+            biased;
+            Some(control) = self.control.recv() => self.obey(control).await,
+            Some(notice) = self.notices.recv() => batch.extend(self.event_of(notice)),
+            Some(posted) = self.queue.take(), if self.draining.is_none() => got = Some(posted),
+            () = wake_or_never => {}
+        }
+        if let Some(posted) = got {
+            batch.extend(self.accept(posted));
+            // What came with it goes with it.
+            self.gather(batch);
+        }
+    }
+
+    /// The event for a message; none where it had to be refused.
+    fn accept(&mut self, posted: Posted) -> Option<Event> {
+        let (message, responder, sender) = match posted {
+            Posted::OneWay(message) => return Some(Event::Receive(message)),
+            Posted::Call {
+                message,
+                responder,
+                sender,
+            } => (message, responder, sender),
+        };
+        let limit = self.endpoint.running.load().settings.limits.open_calls;
+        let mut ledger = lock(&self.endpoint.ledger);
+        if ledger.counts().calls >= limit {
+            drop(ledger);
+            responder.tell(Err(RpcError::Denied {
+                reason: format!(
+                    "`{}` has {limit} unanswered calls, its limit (`open_calls` in the sidecar)",
+                    self.endpoint.name()
+                ),
+            }));
+            return None;
+        }
+        let responder = responder.or_else(RpcError::Unanswered {
+            endpoint: self.endpoint.name().to_owned(),
+        });
+        let id = ledger.open_call(OpenCall {
+            responder,
+            kind: Arc::clone(&message.kind),
+            sender: sender.to_string(),
+        });
+        Some(Event::Call { id, message })
+    }
+
+    fn event_of(&self, notice: Notice) -> Option<Event> {
+        match notice {
+            Notice::Answered { ask, outcome } => lock(&self.endpoint.ledger).answered(ask, outcome),
+            Notice::Connected(peer) => Some(Event::Connected(peer)),
+            Notice::Disconnected(peer) => Some(Event::Disconnected(peer)),
+            Notice::NetworkError { address, cause } => Some(Event::NetworkError { address, cause }),
+        }
+    }
+
+    async fn run_batch(&mut self, batch: &mut Vec<Event>) {
+        let Some(instance) = &mut self.instance else {
+            // Only a running endpoint gathers; keep the events if that ever changes.
+            self.pending.extend(batch.drain(..));
+            return;
+        };
+        let handled = instance.handle(batch).await;
+        let done = match &handled {
+            Ok(handled) => handled.done,
+            Err(crash) => crash.done,
+        };
+        let turns = u64::try_from(done).unwrap_or(u64::MAX);
+        self.endpoint.counters.turns.fetch_add(turns, Ordering::Relaxed);
+        let finished = batch.drain(..done.min(batch.len()));
+        let (mut stopped, mut started) = (false, false);
+        for event in finished {
+            stopped |= matches!(event, Event::Stop);
+            started |= matches!(event, Event::Start);
+        }
+        self.started |= started;
+        match handled {
+            Ok(handled) => {
+                self.volatile = handled.volatile;
+                self.blocked = handled.blocked;
+                self.keep(batch);
+            }
+            Err(crash) => {
+                let culprit = (!batch.is_empty()).then(|| batch.remove(0));
+                self.keep(batch);
+                self.crashed(crash, culprit);
+            }
+        }
+        if stopped {
+            self.finish_stopping();
+        }
+    }
+
+    /// Keeps what was not handled, before everything else.
+    fn keep(&mut self, batch: &mut Vec<Event>) {
+        for event in batch.drain(..).rev() {
+            // The last event is made again when it is due again.
+            if !matches!(event, Event::Stop) {
+                self.pending.push_front(event);
+            }
+        }
+    }
+
+    /// Waits until the first blocked effect has room, and then for the others.
+    async fn wait_for_room(&mut self) {
+        let limit = self.endpoint.running.load().settings.limits.send_wait;
+        let Some(Effect::Send { to, message, .. }) = self.blocked.front() else {
+            self.endpoint.carry_out(&mut self.blocked);
+            return;
+        };
+        let (to, kind) = (to.clone(), Arc::clone(&message.kind));
+        let room = self.endpoint.outgoing.reserve_wait(&to);
+        let outcome = tokio::select! {
+            biased;
+            Some(control) = self.control.recv() => return self.obey(control).await,
+            waited = tokio::time::timeout(limit, room) => waited.unwrap_or_else(|_| {
+                Err(RpcError::Timeout {
+                    who: format!("room at {to}"),
+                    after: limit,
+                    setting: "send_wait".to_owned(),
+                })
+            }),
+        };
+        let outcome = outcome.and_then(|room| match self.blocked.pop_front() {
+            Some(Effect::Send { to, message, .. }) => room.fill(&to, message),
+            _ => Ok(()),
+        });
+        if let Err(error) = outcome {
+            if matches!(error, RpcError::Timeout { .. }) {
+                self.blocked.pop_front();
+            }
+            self.endpoint.dead_letter(&format!("{kind} to {to}"), &error);
+            self.pending.push_back(Event::Error(error));
+        }
+        self.endpoint.carry_out(&mut self.blocked);
+    }
+
+    /// A crash: the message that did it is answered, the endpoint gets another instance or fails.
+    pub(super) fn crashed(&mut self, crash: Crash, culprit: Option<Event>) {
+        let endpoint = Arc::clone(&self.endpoint);
+        endpoint.counters.crashes.fetch_add(1, Ordering::Relaxed);
+        let event = culprit.as_ref().map_or_else(String::new, Event::label);
+        tracing::error!(endpoint = endpoint.name(), event, reason = crash.reason, "crashed");
+        let error = RpcError::Crashed {
+            endpoint: endpoint.name().to_owned(),
+            reason: crash.reason.clone(),
+        };
+        match culprit {
+            Some(Event::Call { id, .. }) => {
+                let call = lock(&endpoint.ledger).take_call(id);
+                if let Some(call) = call {
+                    call.responder.tell(Err(error));
+                }
+            }
+            Some(Event::Receive(message)) => endpoint.dead_letter(&message.kind, &error),
+            _ => {}
+        }
+        self.blocked.extend(crash.blocked);
+        self.lose_instance(&crash.reason);
+        if let Life::Stopping { .. } = self.life {
+            // No new instance only to stop it.
+            self.answer_queued(&endpoint.inbox.stopped());
+            return self.finish_stopping();
+        }
+        self.life = match self.budget.crashed(self.born.elapsed()) {
+            Verdict::RestartAfter(wait) => {
+                self.set_state(EndpointState::Restarting(crash.reason.clone()));
+                self.pending.push_front(Event::Error(RpcError::Crashed {
+                    endpoint: endpoint.name().to_owned(),
+                    reason: crash.reason,
+                }));
+                Life::RestartAt(Instant::now() + wait)
+            }
+            Verdict::Fail => self.failed(&crash.reason),
+        };
+    }
+
+    fn failed(&mut self, reason: &str) -> Life {
+        let endpoint = &self.endpoint;
+        let text = format!(
+            "crashed more than {} times in {:?}; last: {reason}; a new file or `instar restart {}` revives it",
+            super::supervisor::RESTARTS_MAX,
+            super::supervisor::WINDOW,
+            endpoint.name()
+        );
+        tracing::error!(endpoint = endpoint.name(), reason = text, "failed");
+        let error = RpcError::Crashed {
+            endpoint: endpoint.name().to_owned(),
+            reason: text.clone(),
+        };
+        self.set_state(EndpointState::Failed(text));
+        self.answer_queued(&error);
+        Life::Failed(error)
+    }
+
+    /// Drops the instance and with it the state: what only that state could answer is failed.
+    /// Messages that wait are kept.
+    pub(super) fn lose_instance(&mut self, reason: &str) {
+        self.instance = None;
+        self.started = false;
+        self.volatile = 0;
+        if let Some(draining) = self.draining.take() {
+            draining.give_up(self, "the running version crashed while it was drained");
+        }
+        self.pending
+            .retain(|event| matches!(event, Event::Receive(_) | Event::Call { .. }));
+        let waiting: HashSet<u64> = self
+            .pending
+            .iter()
+            .filter_map(|event| match event {
+                Event::Call { id, .. } => Some(*id),
+                _ => None,
+            })
+            .collect();
+        let mut ledger = lock(&self.endpoint.ledger);
+        ledger.clear_asks_and_timers();
+        let lost = ledger.take_calls_except(&waiting);
+        drop(ledger);
+        for call in lost {
+            call.responder.tell(Err(RpcError::Crashed {
+                endpoint: self.endpoint.name().to_owned(),
+                reason: format!("its state, which held this call, is lost: {reason}"),
+            }));
+        }
+    }
+
+    async fn wait_for_restart(&mut self, at: Instant) {
+        tokio::select! {
+            biased;
+            Some(control) = self.control.recv() => self.obey(control).await,
+            () = tokio::time::sleep_until(at) => {
+                let reason = match &*lock(&self.endpoint.state) {
+                    EndpointState::Restarting(reason) => reason.clone(),
+                    _ => String::new(),
+                };
+                self.make_instance(&reason).await;
+            }
+        }
+    }
+
+    /// Makes a fresh instance of the running code; `on-start` will be its first event.
+    async fn make_instance(&mut self, reason: &str) {
+        let running = self.endpoint.running.load_full();
+        let surroundings = EndpointSurroundings::of(&self.endpoint);
+        let made = instance::prepare(
+            &self.endpoint.engine,
+            &running.code,
+            &running.settings,
+            surroundings,
+        );
+        match made.await {
+            Ok(prepared) => {
+                self.endpoint.note_memory(prepared.instance.memory());
+                self.instance = Some(prepared.instance);
+                self.start_fresh();
+                self.life = Life::Running;
+                self.set_state(EndpointState::Running);
+                tracing::info!(endpoint = self.endpoint.name(), reason, "restarted");
+            }
+            Err(error) => {
+                let crash = Crash {
+                    done: 0,
+                    reason: format!("no new instance: {error}"),
+                    blocked: VecDeque::new(),
+                };
+                self.crashed(crash, None);
+            }
+        }
+    }
+
+    /// Puts `on-start` before everything else, once.
+    pub(super) fn start_fresh(&mut self) {
+        self.started = false;
+        self.pending.retain(|event| !matches!(event, Event::Start));
+        self.pending.push_front(Event::Start);
+    }
+
+    /// What a failed endpoint does: answer its callers at once.
+    async fn refuse_everything(&mut self) {
+        let Life::Failed(error) = &self.life else { return };
+        let error = error.clone();
+        tokio::select! {
+            biased;
+            Some(control) = self.control.recv() => self.obey(control).await,
+            Some(_) = self.notices.recv() => {}
+            Some(posted) = self.queue.take() => self.refuse(posted, &error),
+        }
+    }
+
+    fn refuse(&self, posted: Posted, error: &RpcError) {
+        match posted {
+            Posted::OneWay(message) => self.endpoint.dead_letter(&message.kind, error),
+            Posted::Call { responder, .. } => responder.tell(Err(error.clone())),
+        }
+    }
+
+    /// Answers everything that waits.
+    fn answer_queued(&mut self, error: &RpcError) {
+        for event in std::mem::take(&mut self.pending) {
+            match event {
+                Event::Receive(message) => self.endpoint.dead_letter(&message.kind, error),
+                Event::Call { id, .. } => {
+                    let call = lock(&self.endpoint.ledger).take_call(id);
+                    if let Some(call) = call {
+                        call.responder.tell(Err(error.clone()));
+                    }
+                }
+                _ => {}
+            }
+        }
+        while let Some(posted) = self.queue.try_take() {
+            self.refuse(posted, error);
+        }
+    }
+
+    fn finish_stopping(&mut self) {
+        if let Life::Stopping { tell, .. } = std::mem::replace(&mut self.life, Life::Ended) {
+            self.end();
+            for done in tell {
+                let _ = done.send(());
+            }
+        }
+    }
+
+    /// True where the time to handle what is queued is over.
+    fn stopping_for_too_long(&self) -> bool {
+        matches!(self.life, Life::Stopping { deadline, .. } if Instant::now() >= deadline)
+    }
+
+    /// The end: whoever still waits is told. Twice is as good as once.
+    fn end(&mut self) {
+        let error = self.endpoint.inbox.stopped();
+        self.queue.close();
+        self.answer_queued(&error);
+        let mut ledger = lock(&self.endpoint.ledger);
+        ledger.clear_asks_and_timers();
+        let calls = ledger.take_calls();
+        drop(ledger);
+        for call in calls {
+            call.responder.tell(Err(error.clone()));
+        }
+        if let Some(draining) = self.draining.take() {
+            draining.give_up(self, "the endpoint stopped");
+        }
+        self.instance = None;
+    }
+
+    pub(super) fn set_state(&self, state: EndpointState) {
+        *lock(&self.endpoint.state) = state;
+    }
+
+    /// Messages that wait, those taken out included.
+    pub(super) fn waiting(&self) -> usize {
+        self.pending.len() + self.endpoint.inbox.waiting()
+    }
+
+    /// Says that the endpoint stood still.
+    pub(super) fn paused(&self, pause: Duration) {
+        lock(&self.endpoint.clock).pause(pause);
+    }
+
+    fn begin_swap(&mut self, request: SwapRequest) {
+        if matches!(self.life, Life::Stopping { .. } | Life::Ended) {
+            return request.refuse("the endpoint is stopping");
+        }
+        if let Some(draining) = Draining::take(request) {
+            self.draining = Some(draining);
+            self.set_state(EndpointState::Swapping);
+        }
+    }
+}

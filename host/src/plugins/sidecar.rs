@@ -1,0 +1,427 @@
+//! Sidecar: `NAME.toml` beside `NAME.wasm`, what the operator says about one plugin.
+//!
+//! Read loosely as a TOML table, then checked once into a [`Sidecar`] that the rest can trust.
+//!
+//! Invariants
+//! 1. No text makes it panic; the text is at most [`Sidecar::BYTES_MAX`] bytes.
+//! 2. A key that nobody reads is an error, never ignored: a typo must not look like a setting.
+//! 3. A missing key means the default of [`EndpointSettings`], written there and nowhere else.
+//!
+//! Not here: reading the file ([`super::examine`]); what a grant opens ([`crate::component`]).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use toml::{Table, Value};
+
+use super::quantity;
+use crate::address::{AddressError, check_endpoint_name};
+use crate::component::known_rights;
+use crate::endpoint::settings::{EndpointSettings, Limits};
+
+const KEYS: &[&str] = &["endpoints", "config", "grants", "limits"];
+const LIMITS: &[&str] = &[
+    "memory",
+    "inbox",
+    "turn",
+    "restore",
+    "drain",
+    "open_asks",
+    "open_calls",
+    "timers",
+    "send_wait",
+];
+
+/// Bytes of linear memory: one page to all that 32 bits can address.
+const MEMORY: RangeInclusive<u64> = 64 << 10..=4 << 30;
+const INBOX: RangeInclusive<u64> = 1..=1 << 20;
+const OPEN: RangeInclusive<u64> = 1..=1 << 20;
+const TIMERS: RangeInclusive<u64> = 0..=1 << 20;
+const PHASE: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(3600);
+const WAIT: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(3600);
+
+/// What a sidecar says, checked.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Sidecar {
+    /// Names under which the component runs, one instance each, in this order. Key `endpoints`.
+    /// Empty: the name in the component's own metadata. At most [`Sidecar::ENDPOINTS_MAX`].
+    pub endpoints: Vec<String>,
+    /// The settings of each of these endpoints. Keys `config`, `grants`, `limits`.
+    pub settings: EndpointSettings,
+}
+
+/// Why a sidecar is not accepted. What runs goes on as it is; correct the file and save it.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SidecarError {
+    /// Make it readable for the host's user.
+    #[error("the sidecar cannot be read: {reason}")]
+    Unreadable {
+        /// What the system said.
+        reason: String,
+    },
+    /// A sidecar is for settings; data belongs elsewhere.
+    #[error("the sidecar is larger than the limit of {limit} bytes")]
+    TooLarge {
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// It is no TOML.
+    #[error("line {line}: {reason}")]
+    Syntax {
+        /// The line, from 1.
+        line: usize,
+        /// What the parser expected.
+        reason: String,
+    },
+    /// Nothing reads this key: it is misspelt, or stands in the wrong table.
+    #[error("unknown key `{key}`; known: {known}")]
+    UnknownKey {
+        /// The key with its table.
+        key: String,
+        /// The keys that are read there.
+        known: String,
+    },
+    /// Write the value in the expected form.
+    #[error("`{key}`: expected {expected}, found {found}")]
+    WrongType {
+        /// The key with its table.
+        key: String,
+        /// What is understood.
+        expected: &'static str,
+        /// What stands there.
+        found: String,
+    },
+    /// Choose a value within the bounds.
+    #[error("`{key}` is {value}; expected {least} to {most}")]
+    OutOfRange {
+        /// The key with its table.
+        key: String,
+        /// What stands there.
+        value: String,
+        /// The smallest value.
+        least: String,
+        /// The largest value.
+        most: String,
+    },
+    /// This host knows no such right.
+    #[error("`grants`: unknown right `{name}`; known: {known}")]
+    UnknownGrant {
+        /// The right.
+        name: String,
+        /// The rights there are.
+        known: String,
+    },
+    /// An endpoint cannot have this name.
+    #[error("`endpoints`: {0}")]
+    EndpointName(AddressError),
+    /// Two endpoints of one host cannot have one name.
+    #[error("`endpoints` names `{name}` twice")]
+    EndpointTwice {
+        /// The name.
+        name: String,
+    },
+    /// Leave the key out to use the component's own name; delete the `.wasm` to run nothing.
+    #[error("`endpoints` has {count} names; expected 1 to {most}, or leave the key out")]
+    EndpointCount {
+        /// How many there are.
+        count: usize,
+        /// How many there may be.
+        most: usize,
+    },
+    /// Tables are joined with dots, so `"a.b" = 1` and `[config.a] b = 2` are the same key.
+    #[error("`config` holds the key `{key}` twice (tables are joined with dots)")]
+    ConfigTwice {
+        /// The key as the endpoint would see it.
+        key: String,
+    },
+    /// Flatten it; nobody reads configuration that deep.
+    #[error("`{key}` lies deeper than {most} tables")]
+    TooDeep {
+        /// The key where it got too deep.
+        key: String,
+        /// The limit.
+        most: usize,
+    },
+}
+
+impl Sidecar {
+    /// The largest sidecar that is read, in bytes.
+    pub const BYTES_MAX: u64 = 64 << 10;
+    /// The most endpoints that one plugin can have.
+    pub const ENDPOINTS_MAX: usize = 64;
+    /// How deep tables may lie in `config`.
+    pub const CONFIG_DEPTH_MAX: usize = 16;
+
+    /// Reads the text of a sidecar.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, with its key.
+    pub fn parse(text: &str) -> Result<Self, SidecarError> {
+        if text.len() as u64 > Self::BYTES_MAX {
+            return Err(SidecarError::TooLarge {
+                limit: Self::BYTES_MAX,
+            });
+        }
+        let table: Table = text.parse().map_err(|error| syntax(text, &error))?;
+        only_known("", &table, KEYS)?;
+        let limits = match table.get("limits") {
+            None => Limits::default(),
+            Some(Value::Table(table)) => limits(table)?,
+            Some(other) => return Err(wrong_type("limits", "a table", other)),
+        };
+        Ok(Self {
+            endpoints: endpoints(&table)?,
+            settings: EndpointSettings {
+                config: config(&table)?,
+                grants: grants(&table)?,
+                limits,
+            },
+        })
+    }
+}
+
+fn endpoints(table: &Table) -> Result<Vec<String>, SidecarError> {
+    let Some(value) = table.get("endpoints") else {
+        return Ok(Vec::new());
+    };
+    let names = texts("endpoints", value)?;
+    if names.is_empty() || names.len() > Sidecar::ENDPOINTS_MAX {
+        return Err(SidecarError::EndpointCount {
+            count: names.len(),
+            most: Sidecar::ENDPOINTS_MAX,
+        });
+    }
+    let mut seen = BTreeSet::new();
+    for name in &names {
+        check_endpoint_name(name).map_err(SidecarError::EndpointName)?;
+        if !seen.insert(name) {
+            return Err(SidecarError::EndpointTwice { name: name.clone() });
+        }
+    }
+    Ok(names)
+}
+
+fn grants(table: &Table) -> Result<BTreeSet<String>, SidecarError> {
+    let Some(value) = table.get("grants") else {
+        return Ok(BTreeSet::new());
+    };
+    let names = texts("grants", value)?;
+    let known: Vec<_> = known_rights().collect();
+    match names.iter().find(|name| !known.contains(&name.as_str())) {
+        Some(name) => Err(SidecarError::UnknownGrant {
+            name: name.clone(),
+            known: listed(&known),
+        }),
+        None => Ok(names.into_iter().collect()),
+    }
+}
+
+fn config(table: &Table) -> Result<BTreeMap<String, String>, SidecarError> {
+    let mut flat = BTreeMap::new();
+    match table.get("config") {
+        None => {}
+        Some(Value::Table(config)) => flatten("", config, 1, &mut flat)?,
+        Some(other) => return Err(wrong_type("config", "a table", other)),
+    }
+    Ok(flat)
+}
+
+fn flatten(
+    prefix: &str,
+    table: &Table,
+    depth: usize,
+    flat: &mut BTreeMap<String, String>,
+) -> Result<(), SidecarError> {
+    for (name, value) in table {
+        let key = match prefix {
+            "" => name.clone(),
+            prefix => format!("{prefix}.{name}"),
+        };
+        if depth > Sidecar::CONFIG_DEPTH_MAX {
+            return Err(SidecarError::TooDeep {
+                key,
+                most: Sidecar::CONFIG_DEPTH_MAX,
+            });
+        }
+        let text = match value {
+            Value::Table(inner) => {
+                flatten(&key, inner, depth + 1, flat)?;
+                continue;
+            }
+            Value::String(text) => text.clone(),
+            Value::Integer(number) => number.to_string(),
+            Value::Float(number) => number.to_string(),
+            Value::Boolean(value) => value.to_string(),
+            Value::Datetime(time) => time.to_string(),
+            Value::Array(_) => json(value).to_string(),
+        };
+        if flat.insert(key.clone(), text).is_some() {
+            return Err(SidecarError::ConfigTwice { key });
+        }
+    }
+    Ok(())
+}
+
+/// Arrays reach the endpoint as JSON. The parser bounds how deep they lie. JSON has no infinity and
+/// no NaN: these become text, like date and time.
+fn json(value: &Value) -> serde_json::Value {
+    match value {
+        Value::String(text) => text.clone().into(),
+        Value::Integer(number) => (*number).into(),
+        Value::Float(number) if number.is_finite() => (*number).into(),
+        Value::Float(number) => number.to_string().into(),
+        Value::Boolean(value) => (*value).into(),
+        Value::Datetime(time) => time.to_string().into(),
+        Value::Array(items) => items.iter().map(json).collect(),
+        Value::Table(table) => serde_json::Value::Object(
+            table
+                .iter()
+                .map(|(key, value)| (key.clone(), json(value)))
+                .collect(),
+        ),
+    }
+}
+
+fn limits(table: &Table) -> Result<Limits, SidecarError> {
+    only_known("limits.", table, LIMITS)?;
+    let default = Limits::default();
+    Ok(Limits {
+        memory_bytes: memory(table)?.unwrap_or(default.memory_bytes),
+        inbox: count(table, "inbox", INBOX)?.unwrap_or(default.inbox),
+        turn: time(table, "turn", PHASE)?.unwrap_or(default.turn),
+        restore: time(table, "restore", PHASE)?.unwrap_or(default.restore),
+        drain: time(table, "drain", PHASE)?.unwrap_or(default.drain),
+        open_asks: count(table, "open_asks", OPEN)?.unwrap_or(default.open_asks),
+        open_calls: count(table, "open_calls", OPEN)?.unwrap_or(default.open_calls),
+        timers: count(table, "timers", TIMERS)?.unwrap_or(default.timers),
+        send_wait: time(table, "send_wait", WAIT)?.unwrap_or(default.send_wait),
+    })
+}
+
+fn memory(table: &Table) -> Result<Option<usize>, SidecarError> {
+    const KEY: &str = "limits.memory";
+    let Some(value) = table.get("memory") else {
+        return Ok(None);
+    };
+    let bytes = match value {
+        Value::Integer(bytes) => return in_range(KEY, *bytes, MEMORY).map(Some),
+        Value::String(text) => quantity::size(text),
+        _ => None,
+    };
+    let bytes = bytes.ok_or_else(|| wrong_type(KEY, quantity::SIZE, value))?;
+    in_range(KEY, i64::try_from(bytes).unwrap_or(i64::MAX), MEMORY).map(Some)
+}
+
+fn count(
+    table: &Table,
+    name: &str,
+    range: RangeInclusive<u64>,
+) -> Result<Option<usize>, SidecarError> {
+    let key = format!("limits.{name}");
+    match table.get(name) {
+        None => Ok(None),
+        Some(Value::Integer(number)) => in_range(&key, *number, range).map(Some),
+        Some(other) => Err(wrong_type(&key, "a whole number", other)),
+    }
+}
+
+fn in_range(key: &str, number: i64, range: RangeInclusive<u64>) -> Result<usize, SidecarError> {
+    u64::try_from(number)
+        .ok()
+        .filter(|number| range.contains(number))
+        .and_then(|number| usize::try_from(number).ok())
+        .ok_or_else(|| SidecarError::OutOfRange {
+            key: key.to_owned(),
+            value: number.to_string(),
+            least: range.start().to_string(),
+            most: range.end().to_string(),
+        })
+}
+
+fn time(
+    table: &Table,
+    name: &str,
+    range: RangeInclusive<Duration>,
+) -> Result<Option<Duration>, SidecarError> {
+    let key = format!("limits.{name}");
+    let Some(value) = table.get(name) else {
+        return Ok(None);
+    };
+    let read = match value {
+        Value::String(text) => quantity::duration(text),
+        _ => None,
+    };
+    let read = read.ok_or_else(|| wrong_type(&key, quantity::DURATION, value))?;
+    if range.contains(&read) {
+        return Ok(Some(read));
+    }
+    Err(SidecarError::OutOfRange {
+        key,
+        value: format!("{read:?}"),
+        least: format!("{:?}", range.start()),
+        most: format!("{:?}", range.end()),
+    })
+}
+
+fn texts(key: &str, value: &Value) -> Result<Vec<String>, SidecarError> {
+    const EXPECTED: &str = "a list of texts";
+    let Value::Array(items) = value else {
+        return Err(wrong_type(key, EXPECTED, value));
+    };
+    items
+        .iter()
+        .map(|item| match item {
+            Value::String(text) => Ok(text.clone()),
+            other => Err(wrong_type(key, EXPECTED, other)),
+        })
+        .collect()
+}
+
+fn only_known(prefix: &str, table: &Table, known: &[&str]) -> Result<(), SidecarError> {
+    match table.keys().find(|key| !known.contains(&key.as_str())) {
+        Some(key) => Err(SidecarError::UnknownKey {
+            key: format!("{prefix}{key}"),
+            known: listed(known),
+        }),
+        None => Ok(()),
+    }
+}
+
+fn listed(names: &[&str]) -> String {
+    let quoted: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
+    quoted.join(", ")
+}
+
+fn wrong_type(key: &str, expected: &'static str, found: &Value) -> SidecarError {
+    let found = match found {
+        // The text itself is what helps; its start, for it may be long.
+        Value::String(text) => format!("text {:?}", text.chars().take(40).collect::<String>()),
+        Value::Integer(number) => format!("number {number}"),
+        Value::Float(number) => format!("number {number}"),
+        Value::Boolean(value) => value.to_string(),
+        Value::Datetime(time) => format!("date or time {time}"),
+        Value::Array(_) => "a list".to_owned(),
+        Value::Table(_) => "a table".to_owned(),
+    };
+    SidecarError::WrongType {
+        key: key.to_owned(),
+        expected,
+        found,
+    }
+}
+
+/// The parser's own text spans lines and draws arrows; here it becomes one line.
+fn syntax(text: &str, error: &toml::de::Error) -> SidecarError {
+    let start = error.span().map_or(0, |span| span.start);
+    let before = text.as_bytes().iter().take(start);
+    SidecarError::Syntax {
+        line: 1 + before.filter(|byte| **byte == b'\n').count(),
+        reason: error.message().replace('\n', " "),
+    }
+}
+
+#[cfg(test)]
+#[path = "sidecar_tests.rs"]
+mod tests;

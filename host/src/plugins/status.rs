@@ -1,0 +1,122 @@
+//! Status: what became of each plugin, for `instar status`, the admin API and the status files.
+
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+
+use super::host::Host;
+use super::scan::Plugin;
+use crate::endpoint::record::SwapRecord;
+use crate::endpoint::status::EndpointState;
+
+/// One plugin. Also the content of `NAME.status.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PluginStatus {
+    /// Its name: the file name without `.wasm`.
+    pub plugin: String,
+    /// How it is.
+    pub state: PluginState,
+    /// Why it is not simply loaded, and what to do; `None` if it is.
+    pub reason: Option<String>,
+    /// Semantic version of the code that runs; empty if none does.
+    pub version: String,
+    /// SHA-256 of the code that runs, in hex; of the file if none runs; empty if that was not read.
+    pub digest: String,
+    /// The endpoints that run from it, in the order of the sidecar.
+    pub endpoints: Vec<String>,
+    /// Since when all of the above is so.
+    pub since: SystemTime,
+    /// The last try to swap it from the directory, whatever its outcome.
+    pub last_swap: Option<SwapRecord>,
+}
+
+/// How a plugin is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PluginState {
+    /// What the files say runs.
+    Loaded,
+    /// The files were refused before anything stopped. What ran before, if anything, still runs.
+    Rejected,
+    /// Another version than the file's runs: the file's was tried and failed, or an operator went
+    /// back and the file could not be written.
+    RolledBack,
+    /// An endpoint crashed too often. A new file or `instar restart` revives it.
+    Failed,
+    /// Stopped by an operator; a new file or `instar restart` starts it.
+    Stopped,
+}
+
+/// The status of a plugin; `None` while nothing has become of it yet.
+///
+/// `before`: the last status; `since` stays as long as nothing but the last swap differs.
+pub(crate) fn of<H: Host>(
+    name: &str,
+    plugin: &Plugin,
+    host: &H,
+    last_swap: Option<&SwapRecord>,
+    before: Option<&PluginStatus>,
+) -> Option<PluginStatus> {
+    // While work is under way the host is between two states; the last one stands until it is done.
+    if plugin.is_busy() && before.is_some() {
+        return before.cloned();
+    }
+    let (state, reason) = state(plugin, host)?;
+    let runs = plugin.runs.as_ref();
+    let digest = runs.map(|runs| runs.digest.as_str()).or(plugin.file_digest());
+    let mut status = PluginStatus {
+        plugin: name.to_owned(),
+        state,
+        reason,
+        version: runs.map(|runs| runs.version.clone()).unwrap_or_default(),
+        digest: digest.unwrap_or_default().to_owned(),
+        endpoints: runs.map(|runs| runs.endpoints.clone()).unwrap_or_default(),
+        since: SystemTime::now(),
+        last_swap: last_swap.cloned(),
+    };
+    if let Some(before) = before {
+        let now = std::mem::replace(&mut status.since, before.since);
+        let last_swap = std::mem::replace(&mut status.last_swap, before.last_swap.clone());
+        if status != *before {
+            status.since = now;
+        }
+        status.last_swap = last_swap;
+    }
+    Some(status)
+}
+
+fn state<H: Host>(plugin: &Plugin, host: &H) -> Option<(PluginState, Option<String>)> {
+    let health = plugin.runs.as_ref().and_then(|runs| {
+        let broken = |endpoint: &String| broken(host, endpoint);
+        runs.endpoints.iter().find_map(broken)
+    });
+    match (health, &plugin.refused, &plugin.held) {
+        (Some((state, reason)), None, _) => Some((state, Some(reason))),
+        (Some((state, reason)), Some(refused), _) => {
+            let both = format!("{reason}; and the file is not taken: {}", refused.reason);
+            Some((state, Some(both)))
+        }
+        (None, Some(refused), _) if refused.gave_up => {
+            Some((PluginState::RolledBack, Some(refused.reason.clone())))
+        }
+        (None, Some(refused), _) => Some((PluginState::Rejected, Some(refused.reason.clone()))),
+        (None, None, Some(_)) => {
+            let reason = "stopped by an operator; `instar restart` or a new file starts it";
+            Some((PluginState::Stopped, Some(reason.to_owned())))
+        }
+        (None, None, None) => plugin.runs.as_ref().map(|_| (PluginState::Loaded, None)),
+    }
+}
+
+fn broken<H: Host>(host: &H, endpoint: &str) -> Option<(PluginState, String)> {
+    match host.running(endpoint).map(|running| running.state) {
+        Some(EndpointState::Failed(reason)) => {
+            Some((PluginState::Failed, format!("endpoint `{endpoint}`: {reason}")))
+        }
+        None => {
+            let reason = format!("endpoint `{endpoint}` was stopped, but not through its directory");
+            Some((PluginState::Stopped, reason))
+        }
+        Some(_) => None,
+    }
+}

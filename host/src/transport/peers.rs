@@ -1,0 +1,213 @@
+//! Peers: which outbox leads to which location, and the dialling of new ones.
+//!
+//! Before it: [`super::Transport`], which asks for the outbox of a location; [`super::listener`],
+//! which brings connections that peers opened. After it: [`super::connection`].
+//!
+//! Invariants
+//! 1. One outbox per location. It leaves the map before its waiting messages are failed, so whoever
+//!    tries again after a failure gets a new connection.
+//! 2. A client is reached over the one connection that it opened, never dialled.
+//! 3. After [`Peers::close`] there are no new outboxes.
+
+use std::collections::HashMap;
+use std::collections::VecDeque;
+use std::collections::hash_map::Entry;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::timeout;
+
+use super::connection;
+use super::handshake::{self, Purpose};
+use super::info::{ConnectionInfo, Direction};
+use super::outbox::Outbox;
+use super::shared::Shared;
+use super::socket;
+use crate::address::{Location, RpcAddress};
+use crate::error::RpcError;
+
+/// How long a client that comes back may wait for its old connection to be noticed as closed.
+const RETURN_WAIT: Duration = Duration::from_secs(1);
+
+#[derive(Default)]
+pub(super) struct Peers {
+    state: Mutex<State>,
+    removed: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    closed: bool,
+    last_number: u64,
+    dialled: usize,
+    routes: HashMap<Location, Arc<Outbox>>,
+    all: HashMap<u64, Arc<Outbox>>,
+}
+
+impl Peers {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing under the lock can panic halfway through a change.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// No more outboxes from now on.
+    pub(super) fn close(&self) {
+        self.state().closed = true;
+    }
+
+    /// Forgets an outbox whose connection has ended.
+    pub(super) fn remove(&self, outbox: &Arc<Outbox>) {
+        let mut state = self.state();
+        if state.all.remove(&outbox.number).is_some() && outbox.direction == Direction::Dialled {
+            state.dialled = state.dialled.saturating_sub(1);
+        }
+        if let Entry::Occupied(route) = state.routes.entry(outbox.peer.clone())
+            && Arc::ptr_eq(route.get(), outbox)
+        {
+            route.remove();
+        }
+        drop(state);
+        self.removed.notify_waiters();
+    }
+
+    /// All connections, in the order in which they were begun.
+    pub(super) fn list(&self) -> Vec<ConnectionInfo> {
+        let mut all: Vec<_> = self.state().all.values().cloned().collect();
+        all.sort_by_key(|outbox| outbox.number);
+        all.iter().map(|outbox| outbox.info()).collect()
+    }
+}
+
+impl State {
+    fn outbox(&mut self, shared: &Shared, peer: Location, direction: Direction) -> Arc<Outbox> {
+        self.last_number += 1;
+        let outbox = Arc::new(Outbox::new(
+            self.last_number,
+            peer,
+            direction,
+            Arc::clone(&shared.settings),
+            Arc::clone(&shared.incoming),
+        ));
+        self.all.insert(outbox.number, Arc::clone(&outbox));
+        outbox
+    }
+}
+
+/// The outbox of `to`, a new one if there is none yet.
+///
+/// # Errors
+/// [`RpcError::Stopped`]; [`RpcError::Network`] for a client that is not connected;
+/// [`RpcError::Denied`] if there are too many connections.
+pub(super) fn outbox_for(shared: &Arc<Shared>, to: &Location) -> Result<Arc<Outbox>, RpcError> {
+    let mut state = shared.peers.state();
+    if state.closed {
+        return Err(shared.stopped());
+    }
+    if let Some(outbox) = state.routes.get(to) {
+        return Ok(Arc::clone(outbox));
+    }
+    let address = match to {
+        Location::Listening(address) => address.clone(),
+        Location::Client(_) => {
+            return Err(RpcError::Network {
+                peer: to.to_string(),
+                cause: "not connected; a host that does not listen is reachable only over the \
+                        connection that it opened"
+                    .to_owned(),
+            });
+        }
+    };
+    let most = shared.settings.connections_max;
+    if state.dialled >= most {
+        return Err(RpcError::Denied {
+            reason: format!(
+                "no connection to {to}: there are {most} connections to other hosts (`connections_max`)"
+            ),
+        });
+    }
+    state.dialled += 1;
+    let outbox = state.outbox(shared, to.clone(), Direction::Dialled);
+    state.routes.insert(to.clone(), Arc::clone(&outbox));
+    // Under the lock, so that a shutdown sees either no outbox or its task.
+    shared.spawn(dial(Arc::clone(shared), Arc::clone(&outbox), address));
+    Ok(outbox)
+}
+
+/// Makes the outbox of a connection that `peer` opened.
+///
+/// # Errors
+/// Why the peer is to be refused.
+pub(super) async fn take_in(shared: &Shared, peer: &Location) -> Result<Arc<Outbox>, String> {
+    let settled = async {
+        loop {
+            let removed = shared.peers.removed.notified();
+            tokio::pin!(removed);
+            removed.as_mut().enable();
+            match try_take_in(shared, peer) {
+                Some(outcome) => return outcome,
+                // The same client is there already: perhaps its last connection is just ending.
+                None => removed.await,
+            }
+        }
+    };
+    timeout(RETURN_WAIT, settled).await.unwrap_or_else(|_| {
+        Err(format!(
+            "{peer} is connected already; a host that does not listen opens one connection"
+        ))
+    })
+}
+
+fn try_take_in(shared: &Shared, peer: &Location) -> Option<Result<Arc<Outbox>, String>> {
+    let mut state = shared.peers.state();
+    if state.closed {
+        return Some(Err("the host stops".to_owned()));
+    }
+    let is_client = matches!(peer, Location::Client(_));
+    if is_client && state.routes.contains_key(peer) {
+        return None;
+    }
+    let outbox = state.outbox(shared, peer.clone(), Direction::Accepted);
+    // A host that listens is dialled for messages; what it opened carries our answers.
+    if is_client {
+        state.routes.insert(peer.clone(), Arc::clone(&outbox));
+    }
+    Some(Ok(outbox))
+}
+
+/// Gives up an outbox whose connection did not come up.
+pub(super) fn give_up(shared: &Shared, outbox: &Arc<Outbox>, error: &RpcError) {
+    shared.peers.remove(outbox);
+    outbox.end(error, VecDeque::new());
+}
+
+async fn dial(shared: Arc<Shared>, outbox: Arc<Outbox>, address: RpcAddress) {
+    let connecting = async {
+        let mut socket = socket::connect(&address, shared.settings.connect_timeout).await?;
+        let ours = shared.introduction(Purpose::Messages);
+        let limit = shared.settings.handshake_timeout;
+        let theirs = handshake::dial(&mut socket, &ours, limit)
+            .await
+            .map_err(|error| error.to_string())?;
+        Ok::<_, String>((socket, theirs.frame_bytes_max))
+    };
+    let outcome = tokio::select! {
+        biased;
+        () = shared.stop.cancelled() => {
+            give_up(&shared, &outbox, &shared.stopped());
+            return;
+        }
+        outcome = connecting => outcome,
+    };
+    match outcome {
+        Ok((socket, theirs)) => {
+            let limit = theirs.min(shared.settings.frame_bytes_max);
+            connection::run(&shared, socket, &outbox, limit).await;
+        }
+        Err(cause) => {
+            tracing::warn!(peer = %address, cause, "no connection");
+            let peer = address.to_string();
+            give_up(&shared, &outbox, &RpcError::Network { peer, cause });
+        }
+    }
+}

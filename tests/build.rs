@@ -1,0 +1,59 @@
+//! Builds every component that the tests, the benches and the demo run, so that `cargo test` needs
+//! nothing else.
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::process::Command;
+use std::{env, fs};
+
+/// Package, feature, and the name under which `instar_tests::component` finds it.
+const COMPONENTS: &[(&str, Option<&str>, &str)] = &[
+    ("echo", None, "echo"),
+    ("wordcount", Some("v1"), "wordcount-v1"),
+    ("wordcount", Some("v2"), "wordcount-v2"),
+    ("wordcount", Some("v3"), "wordcount-v3"),
+    ("fixture-probe", Some("v1"), "probe-v1"),
+    ("fixture-probe", Some("v2"), "probe-v2"),
+    ("fixture-bad", Some("trap-in-start"), "bad-trap-in-start"),
+    ("fixture-bad", Some("trap-in-describe"), "bad-trap-in-describe"),
+    ("fixture-bad", Some("trap-in-restore"), "bad-trap-in-restore"),
+    ("fixture-bad", Some("spin-in-restore"), "bad-spin-in-restore"),
+    ("fixture-bad", Some("trap-in-snapshot"), "bad-trap-in-snapshot"),
+    ("fixture-bad", Some("unreadable-state"), "bad-unreadable-state"),
+    ("fixture-bad", Some("unknown-right"), "bad-unknown-right"),
+    ("fixture-bad", Some("grow-in-restore"), "bad-grow-in-restore"),
+    ("fixture-contract-0-1-0", None, "contract-0-1-0"),
+];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let manifest = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
+    let root = manifest.parent().ok_or("the tests have no parent folder")?;
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    for folder in ["guest-sdk", "wit", "plugins", "tests/fixtures"] {
+        println!("cargo::rerun-if-changed={}", root.join(folder).display());
+    }
+    let target = root.join("target/guest");
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    for (package, feature, name) in COMPONENTS {
+        let output = Command::new(&cargo)
+            .args(["build", "--locked", "--profile", "guest", "--target", "wasm32-wasip2"])
+            .args(["--package", package, "--target-dir"])
+            .arg(&target)
+            .args(["--no-default-features", "--features", feature.unwrap_or("")])
+            .current_dir(root)
+            // Flags of this build are not for the guest's.
+            .env_remove("RUSTFLAGS")
+            .env_remove("CARGO_ENCODED_RUSTFLAGS")
+            .env_remove("RUSTC_WORKSPACE_WRAPPER")
+            .output()?;
+        if !output.status.success() {
+            let text = String::from_utf8_lossy(&output.stderr);
+            return Err(format!("cannot build the component `{name}`\n{text}").into());
+        }
+        let file = format!("{}.wasm", package.replace('-', "_"));
+        let built = target.join("wasm32-wasip2/guest").join(file);
+        fs::copy(built, out.join(format!("{name}.wasm")))?;
+    }
+    println!("cargo::rustc-env=INSTAR_COMPONENTS={}", out.display());
+    Ok(())
+}

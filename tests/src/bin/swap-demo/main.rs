@@ -1,0 +1,137 @@
+//! The demo: one process counts the words of a folder of text, the other reads the folder and sends
+//! its lines, while the counter's code is replaced ten times a second by files that are dropped into
+//! its plugin directory. At the end nothing may be lost, doubled or out of order, and the count must
+//! be that of `wc -w` on the same bytes.
+
+mod corpus;
+mod feeder;
+mod host;
+mod report;
+mod swapper;
+mod wc;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use clap::Parser;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use instar_host::address::{EndpointAddress, RpcAddress};
+use instar_tests::{client, start};
+
+/// Counts the words of a folder while the counter is replaced under full load.
+#[derive(Parser)]
+struct Args {
+    /// The binary `instar`.
+    #[arg(long)]
+    instar: PathBuf,
+    /// The folder to read. Default: the sources in the local cargo registry.
+    #[arg(long)]
+    input: Option<PathBuf>,
+    /// Stop reading after this many seconds; 0 reads everything.
+    #[arg(long, default_value_t = 25)]
+    seconds: u64,
+    /// Replacements a second.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    swaps_per_second: u32,
+}
+
+fn main() -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let done = runtime
+        .context("start the runtime")
+        .and_then(|runtime| runtime.block_on(run(Args::parse())));
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("swap-demo: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+async fn run(args: Args) -> anyhow::Result<bool> {
+    let input = match args.input {
+        Some(input) => input,
+        None => corpus::registry_sources()?,
+    };
+    if !input.is_dir() {
+        bail!("{} is no folder; name one with INPUT=DIR", input.display());
+    }
+    let scratch = tempfile::tempdir().context("make a scratch folder")?;
+    let host = host::Host::start(&args.instar, scratch.path()).await?;
+    println!(
+        "counting the words of {} at {}; versions 1, 2, 3 take turns {} times a second",
+        input.display(),
+        host.endpoint_uri(),
+        args.swaps_per_second
+    );
+    let env = start(client()).await;
+    let address: RpcAddress = host.listen().parse()?;
+    let counter = env.reference(EndpointAddress::new("wordcount", address));
+    let bar = progress_bar();
+    let progress = Arc::new(feeder::Progress::default());
+    let limit = (args.seconds > 0).then(|| Duration::from_secs(args.seconds));
+    let began = Instant::now();
+    let swapper = swapper::Swapper::start(host.plugin_file(), args.swaps_per_second);
+    let feeding = feeder::feed(&counter, &input, limit, Arc::clone(&progress));
+    let fed = tokio::select! {
+        fed = feeding => fed,
+        _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
+        never = show(&bar, &progress, &swapper, began) => match never {},
+    };
+    bar.finish_and_clear();
+    let dropped = swapper.stop().await?;
+    let fed = fed.map_err(|error| error.context(host.last_words()))?;
+    let took = began.elapsed();
+    let history = host.history(dropped).await?;
+    let good = report::print(&fed, &history, dropped, took);
+    env.shutdown().await;
+    host.stop().await?;
+    Ok(good)
+}
+
+fn progress_bar() -> ProgressBar {
+    let bar = ProgressBar::new_spinner();
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed_precise} {msg}") {
+        bar.set_style(style);
+    }
+    bar
+}
+
+/// Shows how far it is, ten times a second on a terminal and every five seconds elsewhere.
+async fn show(
+    bar: &ProgressBar,
+    progress: &feeder::Progress,
+    swapper: &swapper::Swapper,
+    began: Instant,
+) -> std::convert::Infallible {
+    let hidden = bar.is_hidden();
+    if hidden {
+        bar.set_draw_target(ProgressDrawTarget::hidden());
+    }
+    let period = Duration::from_millis(if hidden { 5000 } else { 100 });
+    let mut ticks = tokio::time::interval(period);
+    ticks.tick().await;
+    loop {
+        ticks.tick().await;
+        let (lines, bytes) = progress.read();
+        let rate = lines as f64 / began.elapsed().as_secs_f64();
+        let text = format!(
+            "{:.1} MB, {rate:.0} lines/s, {} swaps",
+            bytes as f64 / 1e6,
+            swapper.dropped()
+        );
+        match hidden {
+            true => println!("{text}"),
+            false => {
+                bar.set_message(text);
+                bar.tick();
+            }
+        }
+    }
+}
