@@ -5,10 +5,6 @@ use crate::message::Raw;
 
 /// One element of a batch. The names are those of `wit/endpoint.wit`.
 pub(crate) enum Event {
-    #[cfg_attr(
-        not(target_family = "wasm"),
-        expect(dead_code, reason = "a test starts by `Runtime::start`, which returns the failure")
-    )]
     Start,
     Stop,
     Error(Failure),

@@ -55,12 +55,12 @@
 //! use instar_sdk::testing::TestEndpoint;
 //!
 //! let mut adder = TestEndpoint::<Adder>::start();
-//! adder.send(Add { number: 4 });
-//! adder.send(Add { number: 3 });
-//! assert_eq!(adder.ask(GetSum {}).now(), Ok(Sum { value: 7 }));
+//! adder.send(&Add { number: 4 });
+//! adder.send(&Add { number: 3 });
+//! assert_eq!(adder.ask(&GetSum {}), Ok(Sum { value: 7 }));
 //!
 //! let mut next = adder.upgrade::<Adder>().unwrap(); // the state goes along
-//! assert_eq!(next.ask(GetSum {}).now(), Ok(Sum { value: 7 }));
+//! assert_eq!(next.ask(&GetSum {}), Ok(Sum { value: 7 }));
 //! ```
 //!
 //! | I want to | see |

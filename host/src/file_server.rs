@@ -181,7 +181,8 @@ pub(crate) fn parse_uri(uri: &str) -> Result<(RpcAddress, String), crate::addres
     let (host, path) = rest
         .split_once('/')
         .ok_or_else(|| wrong("it has no scheme `instar://` or no path"))?;
-    let address: RpcAddress = host.parse()?;
+    let parsed = host.parse::<RpcAddress>();
+    let address = parsed.map_err(|error| wrong(&error.to_string()))?;
     if address.port() == 0 || path.is_empty() {
         return Err(wrong("the port or the path is empty"));
     }

@@ -123,9 +123,10 @@ async fn a_full_inbox_slows_the_peer_down_and_loses_nothing() {
         let text = format!("n{number}");
         remote.send(message(&Note { text })).await.unwrap();
     }
-    let lines = ask(&remote, &GetLog {}).await.unwrap().lines;
+    let mut lines = ask(&remote, &GetLog {}).await.unwrap().lines;
+    lines.retain(|line| line.starts_with('n'));
     let in_order: Vec<_> = (0..3000).map(|number| format!("n{number}")).collect();
-    assert_eq!(lines[1..], in_order);
+    assert!(lines == in_order, "{} lines, the last {:?}", lines.len(), lines.last());
     peer.shutdown().await;
     host.shutdown().await;
 }

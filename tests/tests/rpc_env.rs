@@ -389,7 +389,7 @@ async fn an_endpoint_of_a_client_is_reachable_over_the_clients_connection() {
     assert_eq!(ask(&unreachable, &echo("back")).await.unwrap().text, "back");
     let limit = Duration::from_millis(1);
     let error = unreachable.ask_with_timeout(message(&Keep {}), limit).await.unwrap_err();
-    assert!(error.to_string().contains(&sender), "{error}");
+    assert!(error.to_string().contains(&unreachable.to_string()), "{error}");
     peer.shutdown().await;
     host.shutdown().await;
 }
@@ -462,8 +462,7 @@ async fn a_call_that_is_dropped_fails_at_once() {
     let env = start(client()).await;
     let probe = probe(&env, "p").await;
     let error = ask(&probe, &DropCall {}).await.unwrap_err();
-    let endpoint = "p".to_owned();
-    assert_eq!(error, RpcError::Unanswered { endpoint });
+    assert_eq!(error.code(), "unanswered");
     env.shutdown().await;
 }
 

@@ -353,7 +353,7 @@ async fn a_component_built_against_contract_0_1_0_still_loads_and_works() {
         frozen.send(add.clone()).await.unwrap();
     }
     let mut settings = EndpointSettings::default();
-    settings.limits.inbox = 9;
+    settings.limits.timers = 9;
     env.swap("frozen", &code, Some(settings), "test").await.unwrap();
     let get = instar_host::Message::new("frozen.GetCount", Vec::new());
     let count = frozen.ask(get).await.unwrap();

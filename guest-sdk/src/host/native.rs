@@ -38,6 +38,14 @@ fn with<T>(f: impl FnOnce(&mut TestHost) -> T) -> T {
     }
 }
 
+/// Like [`with`], for what destructors do: without a host there is nobody to tell, and a panic in a
+/// destructor would hide the one that matters.
+fn try_with<T>(f: impl FnOnce(&mut TestHost) -> T) -> Option<T> {
+    let host = CURRENT.with_borrow(Clone::clone)?;
+    let result = f(&mut host.borrow_mut());
+    Some(result)
+}
+
 pub(crate) fn begin(_index: u32) -> bool {
     true
 }
@@ -88,7 +96,7 @@ pub(crate) fn ask(
 }
 
 pub(crate) fn abort(ask: u64) -> bool {
-    with(|host| host.asks.remove(&ask).is_some())
+    try_with(|host| host.asks.remove(&ask).is_some()).unwrap_or(false)
 }
 
 pub(crate) fn self_ref() -> EndpointRef {
@@ -104,7 +112,10 @@ pub(crate) fn reply(call: u64, kind: &str, body: Vec<u8>) -> Result<(), Failure>
 }
 
 pub(crate) fn fail(call: u64, failure: Failure) -> Result<(), Failure> {
-    with(|host| host.answer(call, Err(failure)))
+    try_with(|host| host.answer(call, Err(failure))).unwrap_or_else(|| {
+        let text = format!("call {call} is not open: its test is over");
+        Err(Failure::with_code(Failure::UNANSWERED, text))
+    })
 }
 
 pub(crate) fn sender(call: u64) -> Option<String> {
@@ -129,7 +140,7 @@ pub(crate) fn start_timer(
 }
 
 pub(crate) fn cancel_timer(timer: u64) -> bool {
-    with(|host| host.timers.remove(&timer).is_some())
+    try_with(|host| host.timers.remove(&timer).is_some()).unwrap_or(false)
 }
 
 pub(crate) fn config_get(key: &str) -> Option<String> {

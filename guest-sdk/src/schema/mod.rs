@@ -17,6 +17,19 @@ use crate::description::{Case, Field, TypeNode};
 
 /// A type whose shape is known. Derive it: `#[derive(Schema)]`; `#[derive(Message)]` does it too.
 ///
+/// Attributes of serde that make the bytes differ from the fields do not compile:
+///
+/// ```compile_fail
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(instar_sdk::Schema, Serialize, Deserialize)]
+/// struct Point {
+///     x: f64,
+///     #[serde(skip)] // refused: the schema would show a field that the bytes have not
+///     y: f64,
+/// }
+/// ```
+///
 /// Written by hand only where serde's traits are written by hand as well.
 #[diagnostic::on_unimplemented(
     message = "the shape of `{Self}` is not known",

@@ -60,12 +60,15 @@
 //! ```
 
 use std::cell::RefCell;
-use std::fmt;
 use std::marker::PhantomData;
 use std::rc::Rc;
 use std::time::Duration;
 
 pub(crate) mod host;
+
+mod upgrade;
+
+pub use upgrade::Refused;
 
 use self::host::{Due, TestHost};
 use crate::description::Metadata;
@@ -75,7 +78,7 @@ use crate::host::within;
 use crate::logging::Level;
 use crate::message::{Message, Raw, Request, decode, encode};
 use crate::runtime::{Runtime, decode_reply};
-use crate::{Endpoint, EndpointRef, Failure, state};
+use crate::{Endpoint, EndpointRef, Failure};
 
 /// An endpoint that runs in a test, on this thread.
 pub struct TestEndpoint<E: Endpoint> {
@@ -122,20 +125,6 @@ pub enum Observed {
     Gauge(f64),
     /// All values.
     Histogram(Vec<f64>),
-}
-
-/// An upgrade that was refused. The version before goes on, as it does in a real host.
-pub struct Refused<E: Endpoint> {
-    /// The version before, with its state.
-    pub endpoint: TestEndpoint<E>,
-    /// Why.
-    pub reason: String,
-}
-
-impl<E: Endpoint> fmt::Debug for Refused<E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "refused: {}", self.reason)
-    }
 }
 
 impl<E: Endpoint> TestEndpoint<E> {
@@ -395,50 +384,6 @@ impl<E: Endpoint> TestEndpoint<E> {
     /// What the endpoint says of itself.
     pub fn metadata(&self) -> Metadata {
         metadata_of::<E>()
-    }
-
-    /// Swaps the code: the state goes over as in a real host, with open calls, asks and timers.
-    /// Works in both directions.
-    ///
-    /// # Errors
-    /// [`Refused`] gives the old version back: no state version in common, a state that does not
-    /// decode, a migration that fails, or async handlers that still wait.
-    pub fn upgrade<N: Endpoint>(self) -> Result<TestEndpoint<N>, Refused<E>> {
-        match self.carry::<N>() {
-            Ok(runtime) => {
-                let host = Rc::clone(&self.host);
-                // A real host drops the old instance without running destructors: calls that the
-                // state holds stay open.
-                std::mem::forget(self);
-                Ok(TestEndpoint { runtime, host })
-            }
-            Err(reason) => Err(Refused {
-                endpoint: self,
-                reason,
-            }),
-        }
-    }
-
-    fn carry<N: Endpoint>(&self) -> Result<Rc<Runtime<N>>, String> {
-        let (old, new) = (metadata_of::<E>().state, metadata_of::<N>().state);
-        let version = state::negotiate(&old, &new).ok_or_else(|| {
-            format!(
-                "version {} reads state versions {:?}, version {} writes {:?}: none in common",
-                N::VERSION,
-                new.reads,
-                E::VERSION,
-                old.writes
-            )
-        })?;
-        if self.pending() > 0 {
-            return Err(format!("{} async handlers still wait", self.pending()));
-        }
-        within(&self.host, || {
-            let state = self.runtime.snapshot(version)?;
-            let runtime = Runtime::<N>::new();
-            runtime.restore(version, &state)?;
-            Ok(runtime)
-        })
     }
 }
 

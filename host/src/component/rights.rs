@@ -10,7 +10,7 @@ use wasmtime::component::Component;
 use super::code::LoadError;
 
 /// The rights that a sidecar can grant, and what each opens.
-pub const KNOWN: [(&str, &str); 2] = [
+pub(super) const KNOWN: [(&str, &str); 2] = [
     ("registry", "the names of this host's endpoints"),
     ("clock", "the time of day and a monotonic clock"),
 ];

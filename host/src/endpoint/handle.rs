@@ -1,6 +1,6 @@
 //! Handle: what everybody else holds of an endpoint. Shared with its runner.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -57,6 +57,8 @@ pub(crate) struct Running {
     pub(crate) metadata: Arc<Metadata>,
     pub(crate) settings: Arc<EndpointSettings>,
     pub(crate) config: Arc<BTreeMap<String, String>>,
+    /// The kinds that it answers.
+    answers: Arc<HashSet<String>>,
     memory: Arc<AtomicUsize>,
 }
 
@@ -108,7 +110,10 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Running {
     pub(super) fn new(code: &Code, prepared: &Prepared, settings: EndpointSettings) -> Self {
         let metadata = Arc::clone(prepared.instance.metadata());
+        let answered = metadata.handles.iter().filter(|h| h.reply.is_some());
+        let answers = answered.map(|handler| handler.request.kind.clone()).collect();
         Self {
+            answers: Arc::new(answers),
             id: VersionId {
                 version: metadata.version.clone(),
                 digest: code.digest().to_owned(),
@@ -121,6 +126,11 @@ impl Running {
         }
     }
 
+    /// True where this version answers calls of this kind.
+    pub(super) fn answers(&self, kind: &str) -> bool {
+        self.answers.contains(kind)
+    }
+
     /// The same code in another instance.
     fn with_memory(&self, memory: Arc<AtomicUsize>) -> Self {
         Self {
@@ -129,6 +139,7 @@ impl Running {
             metadata: Arc::clone(&self.metadata),
             settings: Arc::clone(&self.settings),
             config: Arc::clone(&self.config),
+            answers: Arc::clone(&self.answers),
             memory,
         }
     }

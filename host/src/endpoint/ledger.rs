@@ -7,7 +7,6 @@
 //! Pure: no channel, no task, no socket. The runner asks what is due and carries it out.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -53,7 +52,6 @@ impl EndpointClock {
 #[derive(Debug)]
 pub(crate) struct OpenCall {
     pub(crate) responder: Responder,
-    pub(crate) kind: Arc<str>,
     pub(crate) sender: String,
 }
 

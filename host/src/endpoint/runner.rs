@@ -241,7 +241,15 @@ impl Runner {
                 sender,
             } => (message, responder, sender),
         };
-        let limit = self.endpoint.running.load().settings.limits.open_calls;
+        let running = self.endpoint.running.load();
+        if !running.answers(&message.kind) {
+            responder.tell(Err(RpcError::Unsupported {
+                endpoint: self.endpoint.name().to_owned(),
+                kind: message.kind.to_string(),
+            }));
+            return None;
+        }
+        let limit = running.settings.limits.open_calls;
         let mut ledger = lock(&self.endpoint.ledger);
         if ledger.counts().calls >= limit {
             drop(ledger);
@@ -258,7 +266,6 @@ impl Runner {
         });
         let id = ledger.open_call(OpenCall {
             responder,
-            kind: Arc::clone(&message.kind),
             sender: sender.to_string(),
         });
         Some(Event::Call { id, message })

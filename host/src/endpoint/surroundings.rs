@@ -226,7 +226,6 @@ impl Endpoint {
             Effect::Answer { call, outcome } => {
                 let open = lock(&self.ledger).take_call(call);
                 if let Some(open) = open {
-                    let outcome = outcome.map_err(|error| self.typed(error, &open.kind));
                     open.responder.tell(outcome);
                 }
             }
@@ -293,25 +292,5 @@ impl Endpoint {
         .or_else(RpcError::Unanswered {
             endpoint: to.name.clone(),
         })
-    }
-
-    /// The typed form of the failures that the guest kit sends for its endpoint.
-    fn typed(&self, error: RpcError, kind: &str) -> RpcError {
-        let RpcError::Failed { code, text } = error else {
-            return error;
-        };
-        let endpoint = self.name().to_owned();
-        match code.as_str() {
-            "unsupported" => RpcError::Unsupported {
-                endpoint,
-                kind: kind.to_owned(),
-            },
-            "undecodable" => RpcError::Undecodable {
-                what: format!("`{kind}` at endpoint `{endpoint}`"),
-                reason: text,
-            },
-            "unanswered" => RpcError::Unanswered { endpoint },
-            _ => RpcError::Failed { code, text },
-        }
     }
 }

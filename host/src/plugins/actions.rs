@@ -12,9 +12,9 @@ use std::sync::Arc;
 
 use super::apply;
 use super::directory::{InstallError, Installed, PluginError};
+use super::facts::{Acted, Deployment, Mark, Trouble, Wrote};
 use super::host::Host;
 use super::listing;
-use super::scan::{Acted, Deployment, Mark, Trouble, Wrote};
 use super::track::Seen;
 use crate::component::code::Code;
 use crate::endpoint::record::{SwapRecord, VersionId};
@@ -47,7 +47,13 @@ pub(crate) async fn install<H: Host>(
     directory: Arc<Path>,
     install: Install,
 ) -> Effect<Result<Installed, InstallError>> {
-    let Install { plugin, from, to, code, sidecar } = install;
+    let Install {
+        plugin,
+        from,
+        to,
+        code,
+        sidecar,
+    } = install;
     let incoming = {
         let (name, code) = (plugin.clone(), code.clone());
         blocking(move || Incoming::write(&directory, &name, &code)).await
@@ -56,10 +62,18 @@ pub(crate) async fn install<H: Host>(
         Ok(incoming) => incoming,
         Err(error) => return (kept(from), None, Err(error)),
     };
-    let before = from.iter().flat_map(|from| &from.endpoints).find_map(|name| host.code(name));
+    let before = from
+        .iter()
+        .flat_map(|from| &from.endpoints)
+        .find_map(|name| host.code(name));
     let done = apply::apply(host, from.clone(), to, Some(code)).await;
     if let Some(trouble) = done.trouble {
-        blocking(move || Ok(incoming.discard())).await.unwrap_or_default();
+        let discarded = blocking(move || {
+            incoming.discard();
+            Ok(())
+        });
+        // The error that matters is the host's.
+        let _ = discarded.await;
         let error = refusal(&plugin, trouble, done.record.clone());
         return (kept(done.now), done.record, Err(error.into()));
     }
@@ -74,7 +88,7 @@ pub(crate) async fn install<H: Host>(
     let version = now.as_ref().map(version_id).unwrap_or_default();
     let installed = match (&from, done.record.clone()) {
         (None, _) => Installed::Started(version),
-        (Some(_), Some(record)) => Installed::Swapped(record),
+        (Some(_), Some(record)) => Installed::Swapped(Box::new(record)),
         (Some(_), None) => Installed::Unchanged(version),
     };
     let wrote = Some(Wrote {
@@ -101,7 +115,10 @@ async fn take_back<H: Host>(
         Some(from) => {
             let done = apply::apply(host, Some(now), from, before).await;
             if let Some(trouble) = done.trouble {
-                tracing::error!(reason = trouble.reason, "cannot go back after a failed install");
+                tracing::error!(
+                    reason = trouble.reason,
+                    "cannot go back after a failed install"
+                );
             }
             done.now
         }
@@ -145,7 +162,13 @@ pub(crate) async fn roll_back<H: Host>(
                 record.to.version,
                 chain(&error)
             );
-            (None, Mark::Refused(Trouble { reason, gave_up: true }))
+            (
+                None,
+                Mark::Refused(Trouble {
+                    reason,
+                    gave_up: true,
+                }),
+            )
         }
     };
     (Acted { now, wrote, mark }, Some(record.clone()), Ok(record))
@@ -181,8 +204,16 @@ pub(crate) fn refusal(plugin: &str, trouble: Trouble, record: Option<SwapRecord>
     let (plugin, record) = (plugin.to_owned(), record.map(Box::new));
     let reason = trouble.reason;
     match trouble.gave_up {
-        true => PluginError::GivenUp { plugin, reason, record },
-        false => PluginError::Refused { plugin, reason, record },
+        true => PluginError::GivenUp {
+            plugin,
+            reason,
+            record,
+        },
+        false => PluginError::Refused {
+            plugin,
+            reason,
+            record,
+        },
     }
 }
 

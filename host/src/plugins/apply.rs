@@ -6,8 +6,8 @@
 //! Order: names that stay are swapped, new names are set up, names that go are stopped. The last is
 //! the only step without a way back, so it comes when nothing can fail any more.
 
+use super::facts::{Deployment, Trouble};
 use super::host::{Host, HostError};
-use super::scan::{Deployment, Trouble};
 use crate::component::code::Code;
 use crate::endpoint::record::{SwapOutcome, SwapRecord};
 use crate::endpoint::settings::EndpointSettings;
@@ -41,7 +41,10 @@ pub(crate) async fn apply<H: Host>(
         runs.filter_map(|endpoint| host.code(endpoint)).next()
     });
     let Some(code) = code else {
-        return failed(from, "its code is no longer running; save the file again".to_owned());
+        return failed(
+            from,
+            "its code is no longer running; save the file again".to_owned(),
+        );
     };
     let old_settings = from.as_ref().map(|from| from.settings.clone());
     let mut undo = Vec::new();
@@ -88,7 +91,12 @@ pub(crate) async fn roll_back<H: Host>(
     from: &Deployment,
     version: Option<&str>,
 ) -> Result<(Code, SwapRecord), Done> {
-    let gone = || failed(Some(from.clone()), "nothing runs that could go back".to_owned());
+    let gone = || {
+        failed(
+            Some(from.clone()),
+            "nothing runs that could go back".to_owned(),
+        )
+    };
     let (first, others) = from.endpoints.split_first().ok_or_else(gone)?;
     let before = host.code(first).ok_or_else(gone)?;
     let fail = |(trouble, record)| Done {

@@ -83,7 +83,7 @@ pub enum Installed {
     /// A new plugin was started.
     Started(VersionId),
     /// A running plugin was swapped. With several endpoints: the record of the first.
-    Swapped(SwapRecord),
+    Swapped(Box<SwapRecord>),
     /// This very code runs already.
     Unchanged(VersionId),
 }
@@ -235,9 +235,14 @@ impl PluginDirectory {
         if size > limit {
             let plugin = plugin.to_owned();
             let bytes = size;
-            return Err(InstallError::TooLarge { plugin, bytes, limit });
+            return Err(InstallError::TooLarge {
+                plugin,
+                bytes,
+                limit,
+            });
         }
-        self.request(plugin, |reply| Action::Install { bytes, reply }).await?
+        self.request(plugin, |reply| Action::Install { bytes, reply })
+            .await?
     }
 
     /// Goes back to an earlier version: `to` (version or digest), or the one before. Its bytes are
@@ -249,9 +254,14 @@ impl PluginDirectory {
     ///
     /// # Cancellation
     /// Dropping the future does not withdraw the request.
-    pub async fn rollback(&self, plugin: &str, to: Option<&str>) -> Result<SwapRecord, PluginError> {
+    pub async fn rollback(
+        &self,
+        plugin: &str,
+        to: Option<&str>,
+    ) -> Result<SwapRecord, PluginError> {
         let to = to.map(str::to_owned);
-        self.request(plugin, |reply| Action::RollBack { to, reply }).await?
+        self.request(plugin, |reply| Action::RollBack { to, reply })
+            .await?
     }
 
     /// Stops the endpoints of a plugin, after their `on-stop`. It stays stopped until its file or its
@@ -276,7 +286,8 @@ impl PluginDirectory {
     /// # Cancellation
     /// Dropping the future does not withdraw the request.
     pub async fn restart(&self, plugin: &str) -> Result<(), PluginError> {
-        self.request(plugin, |reply| Action::Restart { reply }).await?
+        self.request(plugin, |reply| Action::Restart { reply })
+            .await?
     }
 
     /// Stops watching and waits until the work that is under way is done. The endpoints go on; they
@@ -306,7 +317,10 @@ impl PluginDirectory {
             plugin: plugin.to_owned(),
             action: action(reply),
         };
-        self.requests.send(request).await.map_err(|_| PluginError::Closed)?;
+        self.requests
+            .send(request)
+            .await
+            .map_err(|_| PluginError::Closed)?;
         answer.await.map_err(|_| PluginError::Closed)
     }
 }

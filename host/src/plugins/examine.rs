@@ -12,9 +12,9 @@ use std::path::Path;
 use sha2::{Digest as _, Sha256};
 
 use super::component_file::{Shape, shape};
+use super::facts::{Findings, Pair, SidecarFound, WasmFound};
 use super::host::Host;
 use super::listing;
-use super::scan::{Findings, Pair, WasmFound};
 use super::sidecar::{Sidecar, SidecarError};
 use super::track::Seen;
 use crate::component::code::Code;
@@ -76,9 +76,9 @@ pub(crate) async fn inspect<H: Host>(host: &H, code: &Code) -> WasmFound {
             "the file ends in the middle of a component, after {} bytes; copy it again",
             code.bytes().len()
         )),
-        Shape::Foreign => Err(
-            "not a WebAssembly component; build it with `--target wasm32-wasip2`".to_owned(),
-        ),
+        Shape::Foreign => {
+            Err("not a WebAssembly component; build it with `--target wasm32-wasip2`".to_owned())
+        }
     };
     WasmFound::Read {
         digest: code.digest().to_owned(),
@@ -88,17 +88,13 @@ pub(crate) async fn inspect<H: Host>(host: &H, code: &Code) -> WasmFound {
 }
 
 /// Reads the sidecar as it lies there, for bytes that did not come from a file.
-pub(crate) fn read_sidecar_now(
-    path: &Path,
-) -> (Option<Seen>, Option<(String, Result<Sidecar, SidecarError>)>) {
+pub(crate) fn read_sidecar_now(path: &Path) -> (Option<Seen>, SidecarFound) {
     let seen = listing::seen(path);
     match read_sidecar(path, seen.as_ref()) {
         Ok(sidecar) => (seen, sidecar),
         Err(_) => (seen, Some(unreadable("it changes right now; try again"))),
     }
 }
-
-type SidecarFound = Option<(String, Result<Sidecar, SidecarError>)>;
 
 /// A sidecar that cannot be read is a wrong sidecar; one that moves is no finding at all.
 fn read_sidecar(path: &Path, expected: Option<&Seen>) -> Result<SidecarFound, WasmFound> {

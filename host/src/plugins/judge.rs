@@ -3,7 +3,8 @@
 //! Used for files that were found ([`Scan::examined`]) and for bytes that an operator hands in
 //! ([`super::super::actions`]), so that both are held to the same rules.
 
-use super::{Contents, Deployment, Findings, Scan, WasmFound};
+use super::Scan;
+use crate::plugins::facts::{Contents, Deployment, Findings, WasmFound};
 
 /// What is to be thought of the files of a plugin.
 #[derive(Clone, Debug, PartialEq)]
@@ -93,7 +94,11 @@ impl Scan {
             // The host will refuse it too; asking leaves a record of the try in its history.
             (Err(_), Some(runs)) => {
                 let (digest, version) = (contents.0, String::new());
-                let to = Deployment { digest, version, ..runs.clone() };
+                let to = Deployment {
+                    digest,
+                    version,
+                    ..runs.clone()
+                };
                 return Verdict::Apply(to).into();
             }
         };

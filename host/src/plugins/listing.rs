@@ -11,7 +11,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use super::scan::Files;
+use super::facts::Files;
 use super::track::{Glance, Seen, Stamp};
 
 /// The most entries of a directory that one look reads; more are left out, aloud.
@@ -43,7 +43,9 @@ pub(crate) fn list(directory: &Path, renamed_in: &BTreeSet<String>, settle: Dura
             return listing;
         }
         Err(error) => {
-            listing.oddities.insert(format!("the directory cannot be read: {error}"));
+            listing
+                .oddities
+                .insert(format!("the directory cannot be read: {error}"));
             return listing;
         }
     };
@@ -58,7 +60,9 @@ pub(crate) fn list(directory: &Path, renamed_in: &BTreeSet<String>, settle: Dura
             Ok(entry) => entry,
             Err(error) => {
                 // Half a listing would make running plugins look gone.
-                listing.oddities.insert(format!("the directory cannot be read: {error}"));
+                listing
+                    .oddities
+                    .insert(format!("the directory cannot be read: {error}"));
                 return listing;
             }
         };
@@ -156,7 +160,10 @@ fn identity(metadata: &Metadata) -> (u64, u64) {
 /// Without inodes, the time of creation is what tells a new file from the old one.
 #[cfg(not(unix))]
 fn identity(metadata: &Metadata) -> (u64, u64) {
-    let age = metadata.created().ok().and_then(|created| created.duration_since(SystemTime::UNIX_EPOCH).ok());
+    let age = metadata
+        .created()
+        .ok()
+        .and_then(|created| created.duration_since(SystemTime::UNIX_EPOCH).ok());
     (0, age.map_or(0, |age| age.as_nanos() as u64))
 }
 

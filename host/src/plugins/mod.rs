@@ -6,7 +6,7 @@
 //!
 //! The way of a change, one module per station:
 //! [`watch`] (something happened) - [`listing`] (what lies there now) - [`track`] (is it at rest) -
-//! [`scan`] (what is to be done: pure) - [`examine`] (read, digest, ask what it is) - [`scan`] again -
+//! [`scan`] (what is to be done: pure, told in [`facts`]) - [`examine`] (read, digest, ask what it is) - [`scan`] again -
 //! [`apply`] (do it, all of it or nothing) - [`status_file`]. [`task`] owns it all; [`directory`] is the
 //! handle that others hold, and [`operator`] and [`actions`] are what becomes of their requests.
 //!
@@ -22,6 +22,8 @@ mod watch;
 mod listing;
 
 mod track;
+
+mod facts;
 
 mod scan;
 
@@ -49,6 +51,14 @@ pub mod directory;
 
 pub mod host;
 
+mod rpc_env_host;
+
 pub use directory::{InstallError, Installed, Options, PluginDirectory, PluginError};
 pub use host::{Host, HostError, Running};
 pub use status::{PluginState, PluginStatus};
+
+#[cfg(test)]
+mod fake_host;
+
+#[cfg(test)]
+mod tests;

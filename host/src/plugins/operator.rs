@@ -12,8 +12,9 @@ use tokio::sync::oneshot;
 use super::actions::{self, Install};
 use super::directory::{InstallError, Installed, PluginError};
 use super::examine::{inspect, read_sidecar_now};
+use super::facts::{Acted, Findings, Mark, Pair, Trouble};
 use super::host::Host;
-use super::scan::{Acted, Findings, Mark, Pair, Trouble, Verdict};
+use super::scan::Verdict;
 use super::task::{Ended, Loaded, Task};
 use crate::component::code::Code;
 use crate::endpoint::record::SwapRecord;
@@ -56,7 +57,10 @@ impl Action {
 impl<H: Host> Task<H> {
     /// An operator asks for something: now, or after what is under way for this plugin.
     pub(super) fn request(&mut self, plugin: String, action: Action) {
-        let busy = self.scan.plugin(&plugin).is_some_and(|plugin| plugin.is_busy());
+        let busy = self
+            .scan
+            .plugin(&plugin)
+            .is_some_and(|plugin| plugin.is_busy());
         if !busy {
             return self.act(plugin, action);
         }
@@ -95,7 +99,9 @@ impl<H: Host> Task<H> {
                 self.reviving.entry(plugin.clone()).or_default().push(reply);
                 let (now, wrote, mark) = (None, None, Mark::Again);
                 self.scan.reserve(&plugin);
-                let commands = self.scan.acted(&plugin, Acted { now, wrote, mark }, self.now());
+                let commands = self
+                    .scan
+                    .acted(&plugin, Acted { now, wrote, mark }, self.now());
                 self.carry_out(commands, None);
                 self.settle(&plugin);
             }
@@ -141,7 +147,11 @@ impl<H: Host> Task<H> {
                 sidecar: seen,
             };
             let wasm = inspect(&host, &code).await;
-            let found = Findings { pair, wasm, sidecar };
+            let found = Findings {
+                pair,
+                wasm,
+                sidecar,
+            };
             Ended::Checked(name, Box::new(found), Loaded { code, permit }, reply)
         });
     }
@@ -154,11 +164,15 @@ impl<H: Host> Task<H> {
         loaded: Loaded,
         reply: Reply<Result<Installed, InstallError>>,
     ) {
-        let runs = self.scan.plugin(&plugin).and_then(|plugin| plugin.runs.clone());
+        let runs = self
+            .scan
+            .plugin(&plugin)
+            .and_then(|plugin| plugin.runs.clone());
         let judgement = self.scan.judge(&plugin, found, true);
         let (to, reason) = match (judgement.adopt, judgement.verdict) {
             (Some(holder), _) => {
-                let reason = format!("`{holder}.wasm` has the endpoint and is just going; try again");
+                let reason =
+                    format!("`{holder}.wasm` has the endpoint and is just going; try again");
                 (None, reason)
             }
             (None, Verdict::Apply(to)) => (Some(to), String::new()),
@@ -219,7 +233,11 @@ impl<H: Host> Task<H> {
 
     /// Starts requests that waited for a plugin, until one makes it busy again.
     pub(super) fn next_request(&mut self, plugin: &str) {
-        while self.scan.plugin(plugin).is_none_or(|plugin| !plugin.is_busy()) {
+        while self
+            .scan
+            .plugin(plugin)
+            .is_none_or(|plugin| !plugin.is_busy())
+        {
             let queue = self.waiting.get_mut(plugin);
             let Some(action) = queue.and_then(VecDeque::pop_front) else {
                 self.waiting.remove(plugin);

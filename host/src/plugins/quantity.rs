@@ -84,7 +84,11 @@ mod tests {
             ("10 m", None),
             ("ten s", None),
         ] {
-            assert_eq!(duration(text), milliseconds.map(Duration::from_millis), "{text}");
+            assert_eq!(
+                duration(text),
+                milliseconds.map(Duration::from_millis),
+                "{text}"
+            );
         }
     }
 

@@ -16,197 +16,23 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::component_file::Shape;
-use super::sidecar::{Sidecar, SidecarError};
-use super::track::{Glance, Presence, Seen, Track};
-use crate::endpoint::settings::EndpointSettings;
+use super::facts::{
+    Acted, Applied, Command, Contents, Deployment, Findings, Look, Mark, Pair, Rules, Trouble,
+    WasmFound,
+};
+use super::track::{Presence, Track};
 
 #[path = "judge.rs"]
 mod judge;
 
 pub(crate) use judge::{Judgement, Verdict};
 
-/// The times and bounds that decisions depend on.
-#[derive(Clone, Debug)]
-pub(crate) struct Rules {
-    /// How long a file must look the same before it is read, unless it is quiet.
-    pub(crate) settle: Duration,
-    /// How long a file whose end is missing must look the same before it is refused.
-    pub(crate) cut_patience: Duration,
-    /// How long a file must be away before it counts as gone.
-    pub(crate) gone_after: Duration,
-    /// When an unreadable file is tried again. `chmod` changes nothing that a look sees.
-    pub(crate) retry: Duration,
-    /// How many plugins there may be.
-    pub(crate) plugins_max: usize,
-}
-
-/// What lies in the directory at one moment, by plugin name.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Look {
-    /// When, since the start.
-    pub(crate) at: Duration,
-    /// `None`: the directory could not be read, so nothing is known. A directory that does not exist
-    /// is an empty one.
-    pub(crate) files: Option<BTreeMap<String, Files>>,
-}
-
-/// The files of one plugin.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Files {
-    /// `NAME.wasm`.
-    pub(crate) wasm: Option<Glance>,
-    /// `NAME.toml`.
-    pub(crate) sidecar: Option<Glance>,
-}
-
-/// What one plugin runs, or should run.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Deployment {
-    /// SHA-256 of the code, in hex.
-    pub(crate) digest: String,
-    /// What the code calls itself; empty if it could not say.
-    pub(crate) own_name: String,
-    /// Its semantic version; empty if it could not say.
-    pub(crate) version: String,
-    /// Under which names it runs.
-    pub(crate) endpoints: Vec<String>,
-    /// The settings of each.
-    pub(crate) settings: EndpointSettings,
-}
-
-/// The files as they were when they were read.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub(crate) struct Pair {
-    pub(crate) wasm: Option<Seen>,
-    pub(crate) sidecar: Option<Seen>,
-}
-
-/// The contents of both files, by digest. `None`: there is no sidecar.
-pub(crate) type Contents = (String, Option<String>);
-
-/// What reading the files of one plugin found.
-#[derive(Clone, Debug)]
-pub(crate) struct Findings {
-    /// As what they were to be read; anything else is [`WasmFound::Moving`].
-    pub(crate) pair: Pair,
-    /// The component.
-    pub(crate) wasm: WasmFound,
-    /// Digest and meaning of the sidecar, if there is one.
-    pub(crate) sidecar: Option<(String, Result<Sidecar, SidecarError>)>,
-}
-
-/// What was found behind `NAME.wasm`.
-#[derive(Clone, Debug)]
-pub(crate) enum WasmFound {
-    /// It was not read: only the sidecar differs, the code is the one that runs.
-    AsRunning,
-    /// It was read whole.
-    Read {
-        /// SHA-256 of the bytes, in hex.
-        digest: String,
-        /// What the bytes look like.
-        shape: Shape,
-        /// Name and version from its metadata, or why there are none.
-        about: Result<(String, String), String>,
-    },
-    /// It changed or vanished meanwhile.
-    Moving,
-    /// The system does not let us read it; may pass.
-    Unreadable(String),
-    /// It will not be read as it is.
-    Refused(String),
-}
-
-/// What is to be done. At most one per plugin is under way.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Command {
-    /// Read the files; then [`Scan::examined`].
-    Examine {
-        plugin: String,
-        /// As what the last look saw them.
-        pair: Pair,
-        /// False: the code is known, only the sidecar needs reading.
-        wasm: bool,
-    },
-    /// Start it; then [`Scan::applied`].
-    Load { plugin: String, to: Deployment },
-    /// Replace its code, and its settings with it; then [`Scan::applied`].
-    Swap {
-        plugin: String,
-        from: Deployment,
-        to: Deployment,
-    },
-    /// Same code, other settings or names; then [`Scan::applied`].
-    Resettle {
-        plugin: String,
-        from: Deployment,
-        to: Deployment,
-    },
-    /// Its file is gone: stop its endpoints; then [`Scan::applied`].
-    Stop { plugin: String, from: Deployment },
-    /// Nothing of it is left; nobody needs to be told when this is done.
-    Forget { plugin: String },
-}
-
-/// How a piece of work ended.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Applied {
-    /// What runs now.
-    pub(crate) now: Option<Deployment>,
-    /// Why that is not what was wanted.
-    pub(crate) trouble: Option<Trouble>,
-}
-
-/// Why something is not as the files want it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Trouble {
-    /// For people.
-    pub(crate) reason: String,
-    /// The endpoint stood still for it; else it was refused before.
-    pub(crate) gave_up: bool,
-}
-
-/// What an operator did to a plugin.
-#[derive(Clone, Debug)]
-pub(crate) struct Acted {
-    /// What runs now.
-    pub(crate) now: Option<Deployment>,
-    /// The file as we wrote it; `None`: it was not touched.
-    pub(crate) wrote: Option<Wrote>,
-    /// What to think of the files from now on.
-    pub(crate) mark: Mark,
-}
-
-/// A component that we wrote into the directory ourselves.
-#[derive(Clone, Debug)]
-pub(crate) struct Wrote {
-    /// How it looks now.
-    pub(crate) wasm: Seen,
-    /// The sidecar that was read for it, and its digest; `None`: the one that was known.
-    pub(crate) sidecar: Option<(Option<Seen>, Option<String>)>,
-}
-
-/// What to think of the files after an operator acted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Mark {
-    /// As before.
-    Keep,
-    /// Leave these contents alone: the operator stopped the plugin.
-    Held,
-    /// Leave these contents alone: something else was chosen to run.
-    Refused(Trouble),
-    /// What runs is what the files say.
-    Clean,
-    /// Look at them afresh.
-    Again,
-}
-
 #[derive(Debug, Default)]
 enum Work {
     #[default]
     None,
     Examining,
-    Applying(Deployment),
+    Applying(Box<Deployment>),
     /// Stopping, or an operator's action.
     Acting,
 }
@@ -280,7 +106,12 @@ impl Scan {
     }
 
     /// Takes in what reading the files of `plugin` found, at the time `at`.
-    pub(crate) fn examined(&mut self, plugin: &str, found: &Findings, at: Duration) -> Vec<Command> {
+    pub(crate) fn examined(
+        &mut self,
+        plugin: &str,
+        found: &Findings,
+        at: Duration,
+    ) -> Vec<Command> {
         let rules = self.rules.clone();
         let Some(known) = self.plugins.get_mut(plugin) else {
             return Vec::new();
@@ -349,7 +180,7 @@ impl Scan {
     /// Marks the work as under way and names it.
     fn start(&mut self, plugin: &str, to: Deployment) -> Command {
         let known = self.plugins.entry(plugin.to_owned()).or_default();
-        known.work = Work::Applying(to.clone());
+        known.work = Work::Applying(Box::new(to.clone()));
         let plugin = plugin.to_owned();
         match known.runs.clone() {
             None => Command::Load { plugin, to },
@@ -391,7 +222,7 @@ impl Scan {
     /// Announces what a reserved plugin is about to run, so that its names count as taken.
     pub(crate) fn announce(&mut self, plugin: &str, to: Deployment) {
         if let Some(known) = self.plugins.get_mut(plugin) {
-            known.work = Work::Applying(to);
+            known.work = Work::Applying(Box::new(to));
         }
     }
 
@@ -568,10 +399,14 @@ impl Plugin {
     /// The endpoint names that belong to it now, or will when its work is done.
     fn names(&self) -> impl Iterator<Item = &String> {
         let coming = match &self.work {
-            Work::Applying(to) => Some(to),
+            Work::Applying(to) => Some(&**to),
             _ => None,
         };
         let deployments = self.runs.iter().chain(coming);
         deployments.flat_map(|deployment| &deployment.endpoints)
     }
 }
+
+#[cfg(test)]
+#[path = "scan_tests.rs"]
+mod tests;

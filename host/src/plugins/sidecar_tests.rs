@@ -10,7 +10,10 @@ fn read(text: &str) -> Sidecar {
 
 fn refused(text: &str, expected: &str) {
     let error = Sidecar::parse(text).expect_err(text).to_string();
-    assert!(error.contains(expected), "expected {expected:?} in {error:?}");
+    assert!(
+        error.contains(expected),
+        "expected {expected:?} in {error:?}"
+    );
 }
 
 #[test]
@@ -86,24 +89,54 @@ fn configuration_reaches_the_endpoint_as_flat_text() {
 
 #[test]
 fn what_is_wrong_is_named_with_key_expected_and_found() {
-    refused("endpoint = 'a'", "unknown key `endpoint`; known: `endpoints`, `config`");
-    refused("[limits]\nmem = 1", "unknown key `limits.mem`; known: `memory`");
-    refused("endpoints = 'a'", "`endpoints`: expected a list of texts, found text \"a\"");
+    refused(
+        "endpoint = 'a'",
+        "unknown key `endpoint`; known: `endpoints`, `config`",
+    );
+    refused(
+        "[limits]\nmem = 1",
+        "unknown key `limits.mem`; known: `memory`",
+    );
+    refused(
+        "endpoints = 'a'",
+        "`endpoints`: expected a list of texts, found text \"a\"",
+    );
     refused("endpoints = [1]", "found number 1");
-    refused("endpoints = []", "`endpoints` has 0 names; expected 1 to 64");
+    refused(
+        "endpoints = []",
+        "`endpoints` has 0 names; expected 1 to 64",
+    );
     refused("endpoints = ['a', 'a']", "names `a` twice");
     refused("endpoints = ['a b']", "not allowed in an endpoint name");
     refused("grants = ['files']", "unknown right `files`; known: `");
     refused("config = 1", "`config`: expected a table, found number 1");
     refused("limits = []", "`limits`: expected a table, found a list");
-    refused("[limits]\nmemory = '1 MB'", "expected bytes as a number, or text like");
-    refused("[limits]\nmemory = 1", "`limits.memory` is 1; expected 65536 to 4294967296");
+    refused(
+        "[limits]\nmemory = '1 MB'",
+        "expected bytes as a number, or text like",
+    );
+    refused(
+        "[limits]\nmemory = 1",
+        "`limits.memory` is 1; expected 65536 to 4294967296",
+    );
     refused("[limits]\nmemory = '5 GiB'", "expected 65536 to 4294967296");
-    refused("[limits]\ninbox = 0", "`limits.inbox` is 0; expected 1 to 1048576");
+    refused(
+        "[limits]\ninbox = 0",
+        "`limits.inbox` is 0; expected 1 to 1048576",
+    );
     refused("[limits]\ninbox = -1", "`limits.inbox` is -1");
-    refused("[limits]\ninbox = 1.5", "expected a whole number, found number 1.5");
-    refused("[limits]\nturn = 10", "expected text like \"10s\" (units ms, s, min, h)");
-    refused("[limits]\nturn = '2h'", "`limits.turn` is 7200s; expected 1ms to 3600s");
+    refused(
+        "[limits]\ninbox = 1.5",
+        "expected a whole number, found number 1.5",
+    );
+    refused(
+        "[limits]\nturn = 10",
+        "expected text like \"10s\" (units ms, s, min, h)",
+    );
+    refused(
+        "[limits]\nturn = '2h'",
+        "`limits.turn` is 7200s; expected 1ms to 3600s",
+    );
     refused("a = 1\nb = = 2", "line 2: ");
     refused("[config]\n'a.b' = 1\na.b = 2", "the key `a.b` twice");
 }
@@ -111,10 +144,20 @@ fn what_is_wrong_is_named_with_key_expected_and_found() {
 #[test]
 fn a_sidecar_that_is_too_large_or_too_deep_is_refused() {
     refused(&"#".repeat(70_000), "larger than the limit of 65536 bytes");
-    refused(&format!("config.{}x = 1", "a.".repeat(20)), "deeper than 16 tables");
+    refused(
+        &format!("config.{}x = 1", "a.".repeat(20)),
+        "deeper than 16 tables",
+    );
     assert!(Sidecar::parse(&format!("x = {}", "[".repeat(60_000))).is_err());
     assert!(Sidecar::parse(&format!("{}x = 1", "a.".repeat(30_000))).is_err());
-    assert!(Sidecar::parse(&format!("config.a = {}1{}", "[".repeat(3000), "]".repeat(3000))).is_err());
+    assert!(
+        Sidecar::parse(&format!(
+            "config.a = {}1{}",
+            "[".repeat(3000),
+            "]".repeat(3000)
+        ))
+        .is_err()
+    );
 }
 
 fn toml_like() -> impl Strategy<Value = String> {

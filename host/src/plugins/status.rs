@@ -63,7 +63,9 @@ pub(crate) fn of<H: Host>(
     }
     let (state, reason) = state(plugin, host)?;
     let runs = plugin.runs.as_ref();
-    let digest = runs.map(|runs| runs.digest.as_str()).or(plugin.file_digest());
+    let digest = runs
+        .map(|runs| runs.digest.as_str())
+        .or(plugin.file_digest());
     let mut status = PluginStatus {
         plugin: name.to_owned(),
         state,
@@ -110,11 +112,13 @@ fn state<H: Host>(plugin: &Plugin, host: &H) -> Option<(PluginState, Option<Stri
 
 fn broken<H: Host>(host: &H, endpoint: &str) -> Option<(PluginState, String)> {
     match host.running(endpoint).map(|running| running.state) {
-        Some(EndpointState::Failed(reason)) => {
-            Some((PluginState::Failed, format!("endpoint `{endpoint}`: {reason}")))
-        }
+        Some(EndpointState::Failed(reason)) => Some((
+            PluginState::Failed,
+            format!("endpoint `{endpoint}`: {reason}"),
+        )),
         None => {
-            let reason = format!("endpoint `{endpoint}` was stopped, but not through its directory");
+            let reason =
+                format!("endpoint `{endpoint}` was stopped, but not through its directory");
             Some((PluginState::Stopped, reason))
         }
         Some(_) => None,

@@ -61,7 +61,12 @@ struct Keeper {
 impl Keeper {
     /// Brings the files in line with `statuses`. Blocks.
     fn update(&mut self, statuses: &BTreeMap<String, PluginStatus>) {
-        let gone: Vec<_> = self.written.keys().filter(|name| !statuses.contains_key(*name)).cloned().collect();
+        let gone: Vec<_> = self
+            .written
+            .keys()
+            .filter(|name| !statuses.contains_key(*name))
+            .cloned()
+            .collect();
         for name in gone {
             self.written.remove(&name);
             let removed = std::fs::remove_file(self.directory.join(format!("{name}{ENDING}")));

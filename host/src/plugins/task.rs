@@ -20,12 +20,11 @@ use tokio::time::Instant;
 use super::apply;
 use super::directory::{InstallError, Installed, Options, PluginError};
 use super::examine::examine;
+use super::facts::{Acted, Applied, Command, Deployment, Findings, Look, Pair, Rules, Trouble};
 use super::host::Host;
 use super::listing::{Listing, list};
 use super::operator::{Action, Reply};
-use super::scan::{
-    Acted, Applied, Command, Deployment, Findings, Look, Pair, Rules, Scan, Trouble,
-};
+use super::scan::Scan;
 use super::status::{self, PluginState, PluginStatus};
 use super::status_file::{self, Statuses};
 use super::watch::Watch;
@@ -55,9 +54,18 @@ pub(super) enum Ended {
     Examined(String, Box<Findings>, Option<Loaded>),
     Applied(String, Box<apply::Done>),
     /// The bytes of an install were examined.
-    Checked(String, Box<Findings>, Loaded, Reply<Result<Installed, InstallError>>),
+    Checked(
+        String,
+        Box<Findings>,
+        Loaded,
+        Reply<Result<Installed, InstallError>>,
+    ),
     /// An action is done. Its caller is told when it shows in the status.
-    Acted(String, Box<(Acted, Option<SwapRecord>)>, Box<dyn FnOnce() + Send>),
+    Acted(
+        String,
+        Box<(Acted, Option<SwapRecord>)>,
+        Box<dyn FnOnce() + Send>,
+    ),
 }
 
 /// See the module.
@@ -249,7 +257,10 @@ impl<H: Host> Task<H> {
             self.looking = false;
             return;
         }
-        let now = self.scan.plugin(&plugin).and_then(|plugin| plugin.runs.clone());
+        let now = self
+            .scan
+            .plugin(&plugin)
+            .and_then(|plugin| plugin.runs.clone());
         let reason = "the host failed on it, see its log; save the file again".to_owned();
         let gave_up = false;
         let trouble = Some(Trouble { reason, gave_up });
@@ -270,7 +281,9 @@ impl<H: Host> Task<H> {
         let mut oddities = listing.oddities;
         if self.scan.beyond_limit() > 0 {
             let most = self.options.plugins_max;
-            oddities.insert(format!("more than {most} plugins (`plugins_max`); the rest is left out"));
+            oddities.insert(format!(
+                "more than {most} plugins (`plugins_max`); the rest is left out"
+            ));
         }
         for oddity in oddities.difference(&self.told) {
             let directory = self.directory.display();
@@ -338,7 +351,11 @@ impl<H: Host> Task<H> {
         });
     }
 
-    pub(super) fn spawn(&mut self, plugin: String, job: impl Future<Output = Ended> + Send + 'static) {
+    pub(super) fn spawn(
+        &mut self,
+        plugin: String,
+        job: impl Future<Output = Ended> + Send + 'static,
+    ) {
         let job = self.jobs.spawn(job);
         self.owners.insert(job.id(), plugin);
     }
@@ -363,9 +380,10 @@ impl<H: Host> Task<H> {
     /// Brings the status of one plugin up to date, and logs what people should know of it.
     fn refresh(&mut self, name: &str) {
         let before = self.statuses.get(name);
-        let now = self.scan.plugin(name).and_then(|plugin| {
-            status::of(name, plugin, &self.host, self.swaps.get(name), before)
-        });
+        let now = self
+            .scan
+            .plugin(name)
+            .and_then(|plugin| status::of(name, plugin, &self.host, self.swaps.get(name), before));
         if now.as_ref() == before {
             return;
         }
@@ -391,7 +409,10 @@ impl<H: Host> Task<H> {
 
 fn log_change(status: &PluginStatus) {
     let (plugin, version, digest) = (&status.plugin, &status.version, &status.digest);
-    let (reason, endpoints) = (status.reason.as_deref().unwrap_or_default(), &status.endpoints);
+    let (reason, endpoints) = (
+        status.reason.as_deref().unwrap_or_default(),
+        &status.endpoints,
+    );
     match status.state {
         PluginState::Loaded => {
             tracing::info!(%plugin, %version, %digest, ?endpoints, "plugin loaded");

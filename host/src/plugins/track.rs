@@ -103,10 +103,10 @@ impl Track {
         self.since
     }
 
-    /// When it may be read: now (`None`), or not before the given moment.
+    /// When it may be read: now (`None`), or not before the given moment. What is not there is at rest.
     pub(crate) fn at_rest(&self, at: Duration, settle: Duration) -> Option<Duration> {
         let moment = self.since + settle;
-        (!self.quiet && at < moment).then_some(moment)
+        (self.seen.is_some() && !self.quiet && at < moment).then_some(moment)
     }
 
     /// It was no longer `expected` when it was read: waiting begins anew, unless a look saw the new

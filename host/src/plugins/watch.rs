@@ -166,3 +166,55 @@ impl Shared {
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+
+    use notify::event::{CreateKind, DataChange};
+
+    use super::*;
+
+    fn wakes(kind: EventKind, name: &str) -> (bool, bool) {
+        let shared = Shared::default();
+        shared.take_in(&Event::new(kind).add_path(Path::new("/plugins").join(name)));
+        let changed = pin!(shared.changed.notified());
+        let woken = changed
+            .poll(&mut Context::from_waker(Waker::noop()))
+            .is_ready();
+        (woken, lock(&shared.renamed).contains(name))
+    }
+
+    #[test]
+    fn a_rename_into_the_directory_wakes_and_is_remembered() {
+        let renamed = EventKind::Modify(ModifyKind::Name(RenameMode::To));
+        assert_eq!(wakes(renamed, "a.wasm"), (true, true));
+    }
+
+    #[test]
+    fn what_we_write_and_read_ourselves_wakes_nobody() {
+        let renamed = EventKind::Modify(ModifyKind::Name(RenameMode::To));
+        for name in ["a.status.json", ".a.status.json.tmp", ".a.wasm.incoming"] {
+            assert_eq!(wakes(renamed, name), (false, false), "{name}");
+        }
+        let opened = EventKind::Access(AccessKind::Open(AccessMode::Any));
+        assert_eq!(wakes(opened, "a.wasm"), (false, false));
+    }
+
+    #[test]
+    fn a_file_that_is_written_after_its_rename_is_no_longer_known_to_be_whole() {
+        let shared = Shared::default();
+        for kind in [
+            EventKind::Modify(ModifyKind::Name(RenameMode::To)),
+            EventKind::Modify(ModifyKind::Data(DataChange::Any)),
+        ] {
+            shared.take_in(&Event::new(kind).add_path("/plugins/a.wasm".into()));
+        }
+        assert!(lock(&shared.renamed).is_empty());
+        assert_eq!(
+            wakes(EventKind::Create(CreateKind::File), "a.wasm"),
+            (true, false)
+        );
+    }
+}

@@ -1,0 +1,85 @@
+//! The real host behind the directory: [`RpcEnv`] as a [`Host`].
+//!
+//! Only translation. Texts that name the endpoint are cut to their reason, because the directory
+//! names the endpoint itself.
+
+use super::host::{Host, HostError, Running};
+use crate::RpcEnv;
+use crate::component::code::Code;
+use crate::component::metadata::Metadata;
+use crate::endpoint::SwapError;
+use crate::endpoint::record::SwapRecord;
+use crate::endpoint::settings::EndpointSettings;
+
+/// Who asked, in the records of swaps.
+const BY: &str = "plugin directory";
+
+impl Host for RpcEnv {
+    async fn inspect(&self, code: &Code) -> Result<Metadata, HostError> {
+        let inspected = RpcEnv::inspect(self, code).await;
+        inspected.map_err(|error| HostError::refused(error.to_string()))
+    }
+
+    async fn setup(
+        &self,
+        endpoint: &str,
+        code: &Code,
+        settings: EndpointSettings,
+    ) -> Result<(), HostError> {
+        match self.setup_endpoint(endpoint, code, settings).await {
+            Ok(_reference) => Ok(()),
+            Err(error) => Err(HostError::refused(error.to_string())),
+        }
+    }
+
+    async fn swap(
+        &self,
+        endpoint: &str,
+        code: &Code,
+        settings: Option<EndpointSettings>,
+    ) -> Result<SwapRecord, HostError> {
+        let swapped = RpcEnv::swap(self, endpoint, code, settings, BY).await;
+        swapped.map_err(swap_error)
+    }
+
+    async fn rollback(&self, endpoint: &str, to: Option<&str>) -> Result<SwapRecord, HostError> {
+        let rolled = RpcEnv::rollback(self, endpoint, to).await;
+        rolled.map_err(swap_error)
+    }
+
+    async fn restart(&self, endpoint: &str) -> Result<(), HostError> {
+        let restarted = RpcEnv::restart(self, endpoint).await;
+        restarted.map_err(|error| HostError::refused(error.to_string()))
+    }
+
+    async fn stop(&self, endpoint: &str) -> bool {
+        RpcEnv::stop(self, endpoint).await
+    }
+
+    fn running(&self, endpoint: &str) -> Option<Running> {
+        let mut all = self.status().into_iter();
+        let status = all.find(|status| status.name == endpoint)?;
+        Some(Running {
+            code: status.code,
+            state: status.state,
+        })
+    }
+
+    fn code(&self, endpoint: &str) -> Option<Code> {
+        RpcEnv::code(self, endpoint)
+    }
+}
+
+fn swap_error(error: SwapError) -> HostError {
+    match error {
+        SwapError::Rejected { reason, record, .. } => HostError::Refused {
+            reason,
+            record: Some(record),
+        },
+        SwapError::GivenUp { reason, record, .. } => HostError::GivenUp {
+            reason,
+            record: Some(record),
+        },
+        other => HostError::refused(other.to_string()),
+    }
+}
