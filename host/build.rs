@@ -7,7 +7,10 @@ use std::process::Command;
 use std::{env, fs};
 
 /// Folders whose files a new plugin needs, and the endings of those files.
-const SDK: [(&str, &[&str]); 2] = [("guest-sdk", &["rs", "toml", "md"]), ("wit", &["wit", "md"])];
+const SDK: [(&str, &[&str]); 2] = [
+    ("guest-sdk", &["rs", "toml", "md"]),
+    ("wit", &["wit", "md"]),
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     let manifest = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
@@ -28,7 +31,14 @@ fn build_plugin(root: &Path, out: &Path, package: &str) -> Result<(), Box<dyn Er
     };
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
-        .args(["build", "--locked", "--profile", "guest", "--target", "wasm32-wasip2"])
+        .args([
+            "build",
+            "--locked",
+            "--profile",
+            "guest",
+            "--target",
+            "wasm32-wasip2",
+        ])
         .args(["--package", package, "--target-dir"])
         .arg(&target)
         .current_dir(root)
@@ -46,12 +56,24 @@ fn build_plugin(root: &Path, out: &Path, package: &str) -> Result<(), Box<dyn Er
         .into());
     }
     let file = format!("{}.wasm", package.replace('-', "_"));
-    fs::copy(target.join("wasm32-wasip2/guest").join(&file), out.join(&file))?;
+    fs::copy(
+        target.join("wasm32-wasip2/guest").join(&file),
+        out.join(&file),
+    )?;
     Ok(())
 }
 
 fn collect_sources(root: &Path, out: &Path) -> Result<(), Box<dyn Error>> {
+    let manifest = root.join("Cargo.toml");
+    println!("cargo::rerun-if-changed={}", manifest.display());
+    let sdk_manifest = out.join("sdk_workspace.toml");
+    fs::write(&sdk_manifest, sdk_workspace(&fs::read_to_string(manifest)?))?;
     let mut text = String::from("static FILES: &[(&str, &[u8])] = &[\n");
+    writeln!(
+        text,
+        "    (\"Cargo.toml\", include_bytes!({:?})),",
+        sdk_manifest.display().to_string()
+    )?;
     for (folder, endings) in SDK {
         let mut files = Vec::new();
         walk(&root.join(folder), endings, &mut files)?;
@@ -65,6 +87,25 @@ fn collect_sources(root: &Path, out: &Path) -> Result<(), Box<dyn Error>> {
     text.push_str("];\n");
     fs::write(out.join("sdk_sources.rs"), text)?;
     Ok(())
+}
+
+/// The manifest of a workspace of the SDK alone: what its crates inherit, and nothing else.
+fn sdk_workspace(manifest: &str) -> String {
+    let mut text = String::from(
+        "[workspace]\nresolver = \"3\"\nmembers = [\"guest-sdk\", \"guest-sdk/macros\"]\n",
+    );
+    let mut wanted = false;
+    for line in manifest.lines() {
+        if line.starts_with('[') {
+            wanted = ["[workspace.package]", "[workspace.dependencies]"].contains(&line)
+                || line.starts_with("[workspace.lints");
+        }
+        if wanted {
+            text.push_str(line);
+            text.push('\n');
+        }
+    }
+    text
 }
 
 fn walk(folder: &Path, endings: &[&str], files: &mut Vec<PathBuf>) -> Result<(), Box<dyn Error>> {

@@ -15,13 +15,37 @@ const COMPONENTS: &[(&str, Option<&str>, &str)] = &[
     ("fixture-probe", Some("v1"), "probe-v1"),
     ("fixture-probe", Some("v2"), "probe-v2"),
     ("fixture-bad", Some("trap-in-start"), "bad-trap-in-start"),
-    ("fixture-bad", Some("trap-in-describe"), "bad-trap-in-describe"),
-    ("fixture-bad", Some("trap-in-restore"), "bad-trap-in-restore"),
-    ("fixture-bad", Some("spin-in-restore"), "bad-spin-in-restore"),
-    ("fixture-bad", Some("trap-in-snapshot"), "bad-trap-in-snapshot"),
-    ("fixture-bad", Some("unreadable-state"), "bad-unreadable-state"),
+    (
+        "fixture-bad",
+        Some("trap-in-describe"),
+        "bad-trap-in-describe",
+    ),
+    (
+        "fixture-bad",
+        Some("trap-in-restore"),
+        "bad-trap-in-restore",
+    ),
+    (
+        "fixture-bad",
+        Some("spin-in-restore"),
+        "bad-spin-in-restore",
+    ),
+    (
+        "fixture-bad",
+        Some("trap-in-snapshot"),
+        "bad-trap-in-snapshot",
+    ),
+    (
+        "fixture-bad",
+        Some("unreadable-state"),
+        "bad-unreadable-state",
+    ),
     ("fixture-bad", Some("unknown-right"), "bad-unknown-right"),
-    ("fixture-bad", Some("grow-in-restore"), "bad-grow-in-restore"),
+    (
+        "fixture-bad",
+        Some("grow-in-restore"),
+        "bad-grow-in-restore",
+    ),
     ("fixture-contract-0-1-0", None, "contract-0-1-0"),
 ];
 
@@ -36,7 +60,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     for (package, feature, name) in COMPONENTS {
         let output = Command::new(&cargo)
-            .args(["build", "--locked", "--profile", "guest", "--target", "wasm32-wasip2"])
+            .args([
+                "build",
+                "--locked",
+                "--profile",
+                "guest",
+                "--target",
+                "wasm32-wasip2",
+            ])
             .args(["--package", package, "--target-dir"])
             .arg(&target)
             .args(["--no-default-features", "--features", feature.unwrap_or("")])

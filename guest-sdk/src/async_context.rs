@@ -158,7 +158,9 @@ impl Future for WaitOrFailure {
         match self.get_mut() {
             Self::Wait(wait) => Pin::new(wait).poll(context),
             // None only where somebody polls a finished future again.
-            Self::Failure(failure) => failure.take().map_or(Poll::Pending, |f| Poll::Ready(Err(f))),
+            Self::Failure(failure) => failure
+                .take()
+                .map_or(Poll::Pending, |f| Poll::Ready(Err(f))),
         }
     }
 }

@@ -1,5 +1,11 @@
 //! The contract in Rust, generated from `wit/`. Only on wasm, and the only place with `unsafe`.
-#![allow(missing_docs, unsafe_code, clippy::all, clippy::unwrap_used, clippy::expect_used)]
+#![allow(
+    missing_docs,
+    unsafe_code,
+    clippy::all,
+    clippy::unwrap_used,
+    clippy::expect_used
+)]
 
 wit_bindgen::generate!({
     path: "../wit",

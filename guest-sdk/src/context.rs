@@ -21,11 +21,15 @@ pub struct Context {
 }
 
 /// An answer that an endpoint waits for. It survives a swap, so it may be kept in state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, Schema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, Schema,
+)]
 pub struct AskId(pub(crate) u64);
 
 /// A timer of an endpoint. It survives a swap, so it may be kept in state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, Schema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, Schema,
+)]
 pub struct TimerId(pub(crate) u64);
 
 impl Context {
@@ -126,7 +130,10 @@ impl Context {
         due: M,
     ) -> Result<TimerId, Failure> {
         let (delay_ms, period_ms) = (milliseconds(delay), milliseconds(period).max(1));
-        hand_over(due, |token| host::start_timer(token, delay_ms, Some(period_ms))).map(TimerId)
+        hand_over(due, |token| {
+            host::start_timer(token, delay_ms, Some(period_ms))
+        })
+        .map(TimerId)
     }
 
     /// Cancels a timer: it never fires again. False where there was none.

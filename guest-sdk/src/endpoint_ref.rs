@@ -72,7 +72,8 @@ impl FromStr for EndpointRef {
             ))
         };
         let found = if let Some(rest) = text.strip_prefix("instar://") {
-            let (name, address) = split(rest).ok_or_else(|| wrong("the endpoint name is missing"))?;
+            let (name, address) =
+                split(rest).ok_or_else(|| wrong("the endpoint name is missing"))?;
             check_host_port(address).map_err(wrong)?;
             Self::remote(name, address)
         } else if let Some(rest) = text.strip_prefix("instar-client://") {
@@ -154,7 +155,10 @@ mod tests {
             (".a", "dot"),
         ] {
             let failure = text.parse::<EndpointRef>().unwrap_err().text;
-            assert!(failure.contains(reason) && failure.contains(text), "{failure}");
+            assert!(
+                failure.contains(reason) && failure.contains(text),
+                "{failure}"
+            );
         }
     }
 }

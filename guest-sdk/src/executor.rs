@@ -97,9 +97,8 @@ impl Executor {
     /// Runs all tasks that can go on, until none can.
     pub(crate) fn run(&self) {
         loop {
-            let ready = std::mem::take(
-                &mut *self.ready.0.lock().unwrap_or_else(PoisonError::into_inner),
-            );
+            let ready =
+                std::mem::take(&mut *self.ready.0.lock().unwrap_or_else(PoisonError::into_inner));
             if ready.is_empty() {
                 return;
             }
@@ -202,7 +201,13 @@ impl Future for Wait {
 
 impl Drop for Wait {
     fn drop(&mut self) {
-        if self.executor.waits.borrow_mut().remove(&self.what).is_some() {
+        if self
+            .executor
+            .waits
+            .borrow_mut()
+            .remove(&self.what)
+            .is_some()
+        {
             match self.what {
                 WaitFor::Ask(ask) => host::abort(ask),
                 WaitFor::Timer(timer) => host::cancel_timer(timer),

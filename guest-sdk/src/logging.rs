@@ -106,7 +106,12 @@ mod for_tracing {
             let mut line = Line::default();
             event.record(&mut line);
             let metadata = event.metadata();
-            host::log(level(metadata.level()), metadata.target(), &line.text, &line.fields);
+            host::log(
+                level(metadata.level()),
+                metadata.target(),
+                &line.text,
+                &line.fields,
+            );
         }
 
         // Spans are never enabled, so what follows is never called with one that matters.
@@ -134,7 +139,8 @@ mod for_tracing {
             if field.name() == "message" {
                 self.text.push_str(value);
             } else {
-                self.fields.push((field.name().to_owned(), value.to_owned()));
+                self.fields
+                    .push((field.name().to_owned(), value.to_owned()));
             }
         }
 

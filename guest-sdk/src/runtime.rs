@@ -87,12 +87,15 @@ impl<E: Endpoint> Runtime<E> {
     fn deliver(self: &Rc<Self>, event: Event) {
         let outcome = match event {
             Event::Receive(message) => E::receive(self, message),
-            Event::ReceiveAndReply { call, message } => {
-                E::receive_and_reply(self, call, message).inspect_err(|failure| {
+            Event::ReceiveAndReply { call, message } => E::receive_and_reply(self, call, message)
+                .inspect_err(|failure| {
                     tell_asker(call, failure);
-                })
-            }
-            Event::Reply { ask, token, outcome } => self.replied(ask, &token, outcome),
+                }),
+            Event::Reply {
+                ask,
+                token,
+                outcome,
+            } => self.replied(ask, &token, outcome),
             Event::Timer { timer, token } => self.due(timer, &token),
             Event::Start => match self.start() {
                 Ok(()) => Ok(()),

@@ -31,7 +31,11 @@ pub fn negotiate(old: &StateSupport, new: &StateSupport) -> Option<u32> {
     if old.writes.contains(&new.version) && both(&new.version) {
         return Some(new.version);
     }
-    old.writes.iter().copied().filter(|version| both(version)).max()
+    old.writes
+        .iter()
+        .copied()
+        .filter(|version| both(version))
+        .max()
 }
 
 /// The state in one of the versions that `E` writes.

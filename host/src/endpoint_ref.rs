@@ -127,10 +127,7 @@ impl EndpointRef {
                 endpoint: self.name().to_owned(),
             })
         };
-        let forget = self
-            .env
-            .dispatcher()
-            .ask(&self.address, message, responder);
+        let forget = self.env.dispatcher().ask(&self.address, message, responder);
         let abort = AbortHandle {
             told,
             forget: Arc::new(Mutex::new(forget)),

@@ -123,7 +123,11 @@ impl FileServer {
     ///
     /// # Errors
     /// As there, but for a base that is taken.
-    pub fn add_directory_if_absent(&self, base: &str, directory: &Path) -> Result<String, FileError> {
+    pub fn add_directory_if_absent(
+        &self,
+        base: &str,
+        directory: &Path,
+    ) -> Result<String, FileError> {
         let (base, directory) = named_directory(base, directory)?;
         let directories = &mut self.offered().directories;
         directories.entry(base.clone()).or_insert(directory);
@@ -145,7 +149,9 @@ impl FileServer {
         let not_found = || FileError::NotFound {
             path: path.to_owned(),
         };
-        let decoded = percent_decode_str(path).decode_utf8().map_err(|_| not_found())?;
+        let decoded = percent_decode_str(path)
+            .decode_utf8()
+            .map_err(|_| not_found())?;
         let decoded = decoded.trim_start_matches('/');
         let (space, rest) = decoded.split_once('/').ok_or_else(not_found)?;
         let file = {
@@ -308,11 +314,21 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let server = FileServer::default();
         for reserved in ["/files", "/jars/", "files", "/", "/a/../files"] {
-            assert!(server.add_directory(reserved, dir.path()).is_err(), "{reserved}");
+            assert!(
+                server.add_directory(reserved, dir.path()).is_err(),
+                "{reserved}"
+            );
         }
-        assert_eq!(server.add_directory("/dir1/sub/", dir.path()).unwrap(), "/dir1/sub");
+        assert_eq!(
+            server.add_directory("/dir1/sub/", dir.path()).unwrap(),
+            "/dir1/sub"
+        );
         assert!(server.add_directory("//dir1/./sub", dir.path()).is_err());
-        assert!(server.add_directory_if_absent("dir1/sub", dir.path()).is_ok());
+        assert!(
+            server
+                .add_directory_if_absent("dir1/sub", dir.path())
+                .is_ok()
+        );
     }
 
     #[test]
@@ -326,7 +342,16 @@ mod tests {
         let server = FileServer::default();
         server.add_directory("/d", &inside).unwrap();
         assert!(server.resolve("/d/open").is_ok());
-        for path in ["/d/../secret", "/d/%2e%2e/secret", "/d/link", "/d", "/d/", "/d//etc/passwd", "/etc/passwd", ""] {
+        for path in [
+            "/d/../secret",
+            "/d/%2e%2e/secret",
+            "/d/link",
+            "/d",
+            "/d/",
+            "/d//etc/passwd",
+            "/etc/passwd",
+            "",
+        ] {
             assert!(server.resolve(path).is_err(), "{path}");
         }
     }

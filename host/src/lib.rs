@@ -41,6 +41,14 @@ pub mod file_server;
 
 mod rpc_env;
 
+pub mod plugins;
+
+pub mod schema;
+
+pub mod admin;
+
+pub mod cli;
+
 pub mod bundled;
 
 pub mod sdk_sources;

@@ -269,12 +269,12 @@ impl RpcEnv {
     /// [`RpcError::EndpointNotFound`], [`RpcError::Network`], [`RpcError::Timeout`] naming
     /// `lookup_timeout`.
     pub async fn setup_endpoint_ref_by_uri(&self, uri: &str) -> Result<EndpointRef, RpcError> {
-        let address: EndpointAddress = uri.parse().map_err(|error: AddressError| {
-            RpcError::Failed {
-                code: "invalid-address".to_owned(),
-                text: error.to_string(),
-            }
-        })?;
+        let address: EndpointAddress =
+            uri.parse()
+                .map_err(|error: AddressError| RpcError::Failed {
+                    code: "invalid-address".to_owned(),
+                    text: error.to_string(),
+                })?;
         self.setup_endpoint_ref(address).await
     }
 
@@ -291,7 +291,9 @@ impl RpcEnv {
         let question = CheckExistence {
             name: address.name.clone(),
         };
-        let answer: Exists = self.verify(&verifier, "instar.CheckExistence", &question).await?;
+        let answer: Exists = self
+            .verify(&verifier, "instar.CheckExistence", &question)
+            .await?;
         match answer.exists {
             true => Ok(self.reference(address)),
             false => Err(RpcError::EndpointNotFound {
@@ -331,7 +333,9 @@ impl RpcEnv {
         let body = postcard::to_stdvec(question).map_err(undecodable)?;
         let timeout = self.inner.timeouts.lookup_timeout;
         let message = Message::new(kind, body);
-        let answer = verifier.ask_within(message, timeout, "lookup_timeout").await?;
+        let answer = verifier
+            .ask_within(message, timeout, "lookup_timeout")
+            .await?;
         postcard::from_bytes(&answer.body).map_err(undecodable)
     }
 

@@ -23,7 +23,9 @@ const SWAPS: usize = 50;
 
 fn main() -> anyhow::Result<()> {
     // Cargo passes flags of its own test harness; none of them concerns this one.
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(run())
 }
 
@@ -32,12 +34,18 @@ async fn run() -> anyhow::Result<()> {
     let ping = PingPong::start().await?;
     let host = start(server()).await;
     let peer = start(client()).await;
-    let echo = host.setup_endpoint("echo", &component("echo"), Default::default()).await?;
+    let echo = host
+        .setup_endpoint("echo", &component("echo"), Default::default())
+        .await?;
     let counter = component("wordcount-v1");
-    let counter = host.setup_endpoint("wordcount", &counter, Default::default()).await?;
+    let counter = host
+        .setup_endpoint("wordcount", &counter, Default::default())
+        .await?;
     let far_echo = peer.setup_endpoint_ref_by_uri(&echo.to_string()).await?;
     let far_counter = peer.reference(counter.address().clone());
-    let say = message(&Say { text: "x".repeat(64) });
+    let say = message(&Say {
+        text: "x".repeat(64),
+    });
 
     let mut table = Table::default();
     let (mut bare, mut ping) = (bare, ping);
@@ -53,7 +61,10 @@ async fn run() -> anyhow::Result<()> {
             };
             table.add(name, each(ASKS, asking).await?);
         }
-        for (name, to) in [("local send", &counter), ("send over loopback", &far_counter)] {
+        for (name, to) in [
+            ("local send", &counter),
+            ("send over loopback", &far_counter),
+        ] {
             table.add(name, each(SENDS, send_all(to)).await?);
         }
     }
@@ -102,7 +113,11 @@ async fn swap_pauses(host: &RpcEnv, counter: &EndpointRef) -> anyhow::Result<Vec
     });
     let mut pauses = Vec::new();
     for turn in 0..SWAPS {
-        let version = if turn % 2 == 0 { "wordcount-v2" } else { "wordcount-v1" };
+        let version = if turn % 2 == 0 {
+            "wordcount-v2"
+        } else {
+            "wordcount-v1"
+        };
         let record: SwapRecord = host
             .swap("wordcount", &component(version), None, "bench")
             .await
@@ -131,7 +146,9 @@ impl Table {
         let times = self.rows.iter().find(|(known, _)| *known == name);
         let mut times = times.map(|(_, times)| times.clone()).unwrap_or_default();
         times.sort();
-        times.get(times.len() / 2).map_or(f64::NAN, |time| time.as_secs_f64() * 1e6)
+        times
+            .get(times.len() / 2)
+            .map_or(f64::NAN, |time| time.as_secs_f64() * 1e6)
     }
 
     fn print(&self, pauses: &[Duration]) {
@@ -140,7 +157,10 @@ impl Table {
             _ if name.contains("loopback") => Some("raw TCP ping-pong"),
             _ => None,
         };
-        println!("{:<22} {:>12} {:>26}   beside", "64 bytes each", "median", "range");
+        println!(
+            "{:<22} {:>12} {:>26}   beside",
+            "64 bytes each", "median", "range"
+        );
         for (name, times) in &self.rows {
             let micros = |time: Option<&Duration>| time.map_or(f64::NAN, |t| t.as_secs_f64() * 1e6);
             let range = format!(
@@ -157,7 +177,9 @@ impl Table {
         let at = |quantile: f64| {
             let last = pauses.len().saturating_sub(1);
             let index = (last as f64 * quantile).round() as usize;
-            pauses.get(index).map_or(f64::NAN, |pause| pause.as_secs_f64() * 1e3)
+            pauses
+                .get(index)
+                .map_or(f64::NAN, |pause| pause.as_secs_f64() * 1e3)
         };
         println!(
             "swap pause under load: p50 {:.3} ms, p99 {:.3} ms, max {:.3} ms ({} swaps)",

@@ -20,7 +20,10 @@ pub const DEADLINE: Duration = Duration::from_secs(60);
 /// Where there is none of this name.
 pub fn component_path(name: &str) -> PathBuf {
     let path = PathBuf::from(env!("INSTAR_COMPONENTS")).join(format!("{name}.wasm"));
-    assert!(path.is_file(), "no component `{name}`; tests/build.rs lists them");
+    assert!(
+        path.is_file(),
+        "no component `{name}`; tests/build.rs lists them"
+    );
     path
 }
 

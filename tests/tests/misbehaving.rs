@@ -12,7 +12,9 @@ use instar_host::{EndpointRef, RpcEnv, RpcError};
 use instar_tests::{ask, client, component, eventually, message, start};
 
 async fn probe_with(env: &RpcEnv, name: &str, settings: EndpointSettings) -> EndpointRef {
-    env.setup_endpoint(name, &component("probe-v1"), settings).await.unwrap()
+    env.setup_endpoint(name, &component("probe-v1"), settings)
+        .await
+        .unwrap()
 }
 
 async fn probe(env: &RpcEnv, name: &str) -> EndpointRef {
@@ -25,7 +27,9 @@ fn status(env: &RpcEnv, name: &str) -> EndpointStatus {
 }
 
 async fn is_alive(of: &EndpointRef) {
-    let echo = Echo { text: "alive".to_owned() };
+    let echo = Echo {
+        text: "alive".to_owned(),
+    };
     assert_eq!(ask(of, &echo).await.unwrap().text, "alive");
 }
 
@@ -34,7 +38,10 @@ async fn a_handler_that_spins_for_ever_is_ended_at_its_turn_limit() {
     let env = start(client()).await;
     let mut settings = EndpointSettings::default();
     settings.limits.turn = Duration::from_millis(100);
-    let (bad, good) = (probe_with(&env, "bad", settings).await, probe(&env, "good").await);
+    let (bad, good) = (
+        probe_with(&env, "bad", settings).await,
+        probe(&env, "good").await,
+    );
     let error = ask(&bad, &Spin { turns: u64::MAX }).await.unwrap_err();
     assert!(error.to_string().contains("limit `turn`"), "{error}");
     is_alive(&good).await;
@@ -100,7 +107,9 @@ async fn a_crash_costs_the_message_that_did_it_and_none_behind_it() {
     let env = start(client()).await;
     let probe = probe(&env, "p").await;
     // One batch: they are all queued before the first is handled.
-    let crash = message(&PanicOneWay { text: "in the middle".to_owned() });
+    let crash = message(&PanicOneWay {
+        text: "in the middle".to_owned(),
+    });
     for number in 0..10 {
         let text = format!("n{number}");
         probe.send(message(&Note { text })).await.unwrap();
@@ -110,8 +119,14 @@ async fn a_crash_costs_the_message_that_did_it_and_none_behind_it() {
     }
     let lines = ask(&probe, &GetLog {}).await.unwrap().lines;
     let notes: Vec<_> = lines.iter().filter(|line| line.starts_with('n')).collect();
-    assert_eq!(notes, ["n5", "n6", "n7", "n8", "n9"], "the state before is gone: {lines:?}");
-    let told = lines.iter().any(|line| line.starts_with("error crashed") && line.contains("middle"));
+    assert_eq!(
+        notes,
+        ["n5", "n6", "n7", "n8", "n9"],
+        "the state before is gone: {lines:?}"
+    );
+    let told = lines
+        .iter()
+        .any(|line| line.starts_with("error crashed") && line.contains("middle"));
     assert!(told, "the next instance is told: {lines:?}");
     let letters = status(&env, "p").dead_letters;
     assert_eq!(letters.get("crashed"), Some(&1));
@@ -126,8 +141,18 @@ async fn a_crash_fails_the_calls_that_only_the_lost_state_could_answer() {
         let probe = probe.clone();
         async move { ask(&probe, &Keep {}).await }
     });
-    eventually("an open call", || async { (status(&env, "p").open_calls == 1).then_some(()) }).await;
-    ask(&probe, &Panic { text: "gone".to_owned() }).await.unwrap_err();
+    eventually("an open call", || async {
+        (status(&env, "p").open_calls == 1).then_some(())
+    })
+    .await;
+    ask(
+        &probe,
+        &Panic {
+            text: "gone".to_owned(),
+        },
+    )
+    .await
+    .unwrap_err();
     let error = kept.await.unwrap().unwrap_err();
     assert!(error.to_string().contains("lost"), "{error}");
     env.shutdown().await;
@@ -137,22 +162,36 @@ async fn a_crash_fails_the_calls_that_only_the_lost_state_could_answer() {
 async fn an_endpoint_that_crashes_too_often_fails_loudly_and_is_revived_by_hand_or_by_new_code() {
     let env = start(client()).await;
     let probe = probe(&env, "p").await;
-    let crash = Panic { text: "again".to_owned() };
+    let crash = Panic {
+        text: "again".to_owned(),
+    };
     for _ in 0..6 {
         ask(&probe, &crash).await.unwrap_err();
     }
     let EndpointState::Failed(reason) = status(&env, "p").state else {
         panic!("{:?}", status(&env, "p").state);
     };
-    assert!(reason.contains("again") && reason.contains("restart"), "{reason}");
-    let refused = ask(&probe, &Echo { text: "x".to_owned() }).await.unwrap_err();
+    assert!(
+        reason.contains("again") && reason.contains("restart"),
+        "{reason}"
+    );
+    let refused = ask(
+        &probe,
+        &Echo {
+            text: "x".to_owned(),
+        },
+    )
+    .await
+    .unwrap_err();
     assert!(matches!(refused, RpcError::Crashed { .. }), "{refused:?}");
     env.restart("p").await.unwrap();
     is_alive(&probe).await;
     for _ in 0..6 {
         ask(&probe, &crash).await.unwrap_err();
     }
-    env.swap("p", &component("probe-v2"), None, "test").await.unwrap();
+    env.swap("p", &component("probe-v2"), None, "test")
+        .await
+        .unwrap();
     is_alive(&probe).await;
     assert_eq!(status(&env, "p").state, EndpointState::Running);
     env.shutdown().await;
@@ -169,7 +208,9 @@ async fn a_full_inbox_refuses_an_ask_at_once_and_names_its_capacity() {
         (status(&env, "busy").open_calls == 1).then_some(())
     })
     .await;
-    let note = message(&Note { text: "x".to_owned() });
+    let note = message(&Note {
+        text: "x".to_owned(),
+    });
     while busy.try_send(note.clone()).is_ok() {}
     let error = ask(&busy, &GetLog {}).await.unwrap_err();
     let expected = RpcError::InboxFull {
@@ -233,17 +274,31 @@ async fn timers_and_asks_are_bounded() {
 async fn the_numbers_of_a_guest_belong_to_the_endpoint_and_survive_its_code() {
     let env = start(client()).await;
     let probe = probe(&env, "p").await;
-    let measure = message(&Measure { counter: 2, gauge: 0.5 });
+    let measure = message(&Measure {
+        counter: 2,
+        gauge: 0.5,
+    });
     probe.send(measure.clone()).await.unwrap();
     ask(&probe, &GetLog {}).await.unwrap();
-    env.swap("p", &component("probe-v2"), None, "test").await.unwrap();
+    env.swap("p", &component("probe-v2"), None, "test")
+        .await
+        .unwrap();
     probe.send(measure).await.unwrap();
     ask(&probe, &GetLog {}).await.unwrap();
     let metrics = status(&env, "p").metrics;
-    assert_eq!(metrics.get("probe.counter"), Some(&Metric::Counter { value: 4 }));
-    assert_eq!(metrics.get("probe.gauge"), Some(&Metric::Gauge { value: 0.5 }));
+    assert_eq!(
+        metrics.get("probe.counter"),
+        Some(&Metric::Counter { value: 4 })
+    );
+    assert_eq!(
+        metrics.get("probe.gauge"),
+        Some(&Metric::Gauge { value: 0.5 })
+    );
     let histogram = metrics.get("probe.histogram");
-    assert!(matches!(histogram, Some(Metric::Histogram { count: 2, .. })), "{histogram:?}");
+    assert!(
+        matches!(histogram, Some(Metric::Histogram { count: 2, .. })),
+        "{histogram:?}"
+    );
     env.shutdown().await;
 }
 
@@ -251,8 +306,13 @@ async fn the_numbers_of_a_guest_belong_to_the_endpoint_and_survive_its_code() {
 async fn a_right_that_was_not_granted_keeps_the_code_out() {
     let env = start(client()).await;
     let code = instar_host::bundled::endpoint_verifier();
-    let refused = env.setup_endpoint("v", &code, EndpointSettings::default()).await;
+    let refused = env
+        .setup_endpoint("v", &code, EndpointSettings::default())
+        .await;
     let text = refused.unwrap_err().to_string();
-    assert!(text.contains("registry") && text.contains("grants"), "{text}");
+    assert!(
+        text.contains("registry") && text.contains("grants"),
+        "{text}"
+    );
     env.shutdown().await;
 }

@@ -7,7 +7,9 @@ use tokio::io::AsyncReadExt as _;
 
 async fn probe(env: &RpcEnv, name: &str) -> EndpointRef {
     let code = component("probe-v1");
-    env.setup_endpoint(name, &code, Default::default()).await.unwrap()
+    env.setup_endpoint(name, &code, Default::default())
+        .await
+        .unwrap()
 }
 
 /// The lines of the log about connections, once there are `count` of them.
@@ -25,10 +27,18 @@ async fn connections(of: &EndpointRef, count: usize) -> Vec<String> {
 async fn two_servers_see_each_other_come_and_go_under_their_listen_addresses() {
     let (host, peer) = (start(server()).await, start(server()).await);
     let (here, there) = (probe(&host, "p").await, probe(&peer, "q").await);
-    peer.setup_endpoint_ref_by_uri(&here.to_string()).await.unwrap();
+    peer.setup_endpoint_ref_by_uri(&here.to_string())
+        .await
+        .unwrap();
     let (host_address, peer_address) = (host.address().unwrap(), peer.address().unwrap());
-    assert_eq!(connections(&here, 1).await, [format!("connected {peer_address}")]);
-    assert_eq!(connections(&there, 1).await, [format!("connected {host_address}")]);
+    assert_eq!(
+        connections(&here, 1).await,
+        [format!("connected {peer_address}")]
+    );
+    assert_eq!(
+        connections(&there, 1).await,
+        [format!("connected {host_address}")]
+    );
     peer.shutdown().await;
     let seen = connections(&here, 2).await;
     let expected = [
@@ -44,10 +54,18 @@ async fn two_servers_see_each_other_come_and_go_under_their_listen_addresses() {
 async fn a_server_and_a_client_see_each_other_come_and_go() {
     let (host, peer) = (start(server()).await, start(client()).await);
     let (here, there) = (probe(&host, "p").await, probe(&peer, "c").await);
-    peer.setup_endpoint_ref_by_uri(&here.to_string()).await.unwrap();
+    peer.setup_endpoint_ref_by_uri(&here.to_string())
+        .await
+        .unwrap();
     let host_address = host.address().unwrap();
-    assert_eq!(connections(&there, 1).await, [format!("connected {host_address}")]);
-    assert_eq!(connections(&here, 1).await, [format!("connected {}", peer.location())]);
+    assert_eq!(
+        connections(&there, 1).await,
+        [format!("connected {host_address}")]
+    );
+    assert_eq!(
+        connections(&here, 1).await,
+        [format!("connected {}", peer.location())]
+    );
     host.shutdown().await;
     let seen = connections(&there, 2).await;
     assert_eq!(seen[1], format!("disconnected {host_address}"));
@@ -60,16 +78,24 @@ async fn a_reference_connects_again_after_its_host_came_back() {
     let (host, peer) = (start(server()).await, start(client()).await);
     let local = probe(&host, "p").await;
     let port = host.address().unwrap().port();
-    let remote = peer.setup_endpoint_ref_by_uri(&local.to_string()).await.unwrap();
+    let remote = peer
+        .setup_endpoint_ref_by_uri(&local.to_string())
+        .await
+        .unwrap();
     host.shutdown().await;
-    let echo = Echo { text: "x".to_owned() };
+    let echo = Echo {
+        text: "x".to_owned(),
+    };
     assert!(ask(&remote, &echo).await.is_err());
     let mut settings = server();
     settings.transport.listen = Some(instar_host::transport::Listen::local(port));
     settings.transport.port_retries = 0;
     let again = start(settings).await;
     probe(&again, "p").await;
-    eventually("an answer of the new host", || async { ask(&remote, &echo).await.ok() }).await;
+    eventually("an answer of the new host", || async {
+        ask(&remote, &echo).await.ok()
+    })
+    .await;
     peer.shutdown().await;
     again.shutdown().await;
 }
@@ -88,7 +114,10 @@ async fn endpoints_of_two_hosts_send_to_and_ask_each_other() {
     there.send(message(&ask_it)).await.unwrap();
     eventually("the answer in the log", || async {
         let lines = ask(&there, &GetLog {}).await.unwrap().lines;
-        lines.iter().any(|line| line == "answer hello to hello").then_some(())
+        lines
+            .iter()
+            .any(|line| line == "answer hello to hello")
+            .then_some(())
     })
     .await;
     let many = SendMany {
@@ -126,15 +155,26 @@ async fn a_full_inbox_slows_the_peer_down_and_loses_nothing() {
     let mut lines = ask(&remote, &GetLog {}).await.unwrap().lines;
     lines.retain(|line| line.starts_with('n'));
     let in_order: Vec<_> = (0..3000).map(|number| format!("n{number}")).collect();
-    assert!(lines == in_order, "{} lines, the last {:?}", lines.len(), lines.last());
+    assert!(
+        lines == in_order,
+        "{} lines, the last {:?}",
+        lines.len(),
+        lines.last()
+    );
     peer.shutdown().await;
     host.shutdown().await;
 }
 
 async fn read(env: &RpcEnv, uri: &str) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
-    let mut stream = env.open_channel(uri).await.map_err(|error| error.to_string())?;
-    stream.read_to_end(&mut bytes).await.map_err(|error| error.to_string())?;
+    let mut stream = env
+        .open_channel(uri)
+        .await
+        .map_err(|error| error.to_string())?;
+    stream
+        .read_to_end(&mut bytes)
+        .await
+        .map_err(|error| error.to_string())?;
     Ok(bytes)
 }
 
@@ -157,8 +197,14 @@ async fn files_jars_and_directories_are_fetched_as_they_are() {
         let uri = host.file_uri(&uri).unwrap();
         assert_eq!(read(&peer, &uri).await.unwrap(), bytes, "{uri}");
     }
-    let jar = host.file_server().add_jar(&dir.path().join("plain")).unwrap();
-    assert_eq!(read(&peer, &host.file_uri(&jar).unwrap()).await.unwrap(), b"hello");
+    let jar = host
+        .file_server()
+        .add_jar(&dir.path().join("plain"))
+        .unwrap();
+    assert_eq!(
+        read(&peer, &host.file_uri(&jar).unwrap()).await.unwrap(),
+        b"hello"
+    );
     for base in ["/dir1", "/dir2/sub"] {
         let base = host.file_server().add_directory(base, dir.path()).unwrap();
         let uri = host.file_uri(&format!("{base}/plain")).unwrap();
@@ -173,13 +219,21 @@ async fn files_jars_and_directories_are_fetched_as_they_are() {
 async fn what_is_not_offered_cannot_be_fetched() {
     let (host, peer) = (start(server()).await, start(client()).await);
     let dir = tempfile::tempdir().unwrap();
-    host.file_server().add_directory("/dir", dir.path()).unwrap();
+    host.file_server()
+        .add_directory("/dir", dir.path())
+        .unwrap();
     for path in ["/files/x", "/jars/x", "/dir/x", "/other/x"] {
         let uri = host.file_uri(path).unwrap();
         let error = read(&peer, &uri).await.unwrap_err();
         assert!(error.contains(path), "{error}");
     }
-    for uri in ["http://h:1/x", "instar://h/x", "instar://h:0/x", "instar://h:1", "instar://h:1/"] {
+    for uri in [
+        "http://h:1/x",
+        "instar://h/x",
+        "instar://h:0/x",
+        "instar://h:1",
+        "instar://h:1/",
+    ] {
         assert!(read(&peer, uri).await.unwrap_err().contains(uri));
     }
     peer.shutdown().await;

@@ -11,12 +11,16 @@ use instar_host::{EndpointRef, Message, RpcEnv, RpcError, SetupError};
 use instar_tests::{ask, client, component, eventually, message, server, start};
 
 async fn probe_with(env: &RpcEnv, name: &str, config: &[(&str, &str)]) -> EndpointRef {
-    let config = config.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+    let config = config
+        .iter()
+        .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
     let settings = EndpointSettings {
         config: config.collect(),
         ..EndpointSettings::default()
     };
-    env.setup_endpoint(name, &component("probe-v1"), settings).await.unwrap()
+    env.setup_endpoint(name, &component("probe-v1"), settings)
+        .await
+        .unwrap()
 }
 
 async fn probe(env: &RpcEnv, name: &str) -> EndpointRef {
@@ -24,7 +28,9 @@ async fn probe(env: &RpcEnv, name: &str) -> EndpointRef {
 }
 
 fn note(text: &str) -> Message {
-    message(&Note { text: text.to_owned() })
+    message(&Note {
+        text: text.to_owned(),
+    })
 }
 
 async fn log(of: &EndpointRef) -> Vec<String> {
@@ -33,13 +39,19 @@ async fn log(of: &EndpointRef) -> Vec<String> {
 
 async fn logged(of: &EndpointRef, line: &str) {
     eventually(&format!("{line:?} in the log of {of}"), || async {
-        log(of).await.iter().any(|logged| logged == line).then_some(())
+        log(of)
+            .await
+            .iter()
+            .any(|logged| logged == line)
+            .then_some(())
     })
     .await;
 }
 
 fn echo(text: &str) -> Echo {
-    Echo { text: text.to_owned() }
+    Echo {
+        text: text.to_owned(),
+    }
 }
 
 /// R1
@@ -57,7 +69,10 @@ async fn a_message_to_a_local_endpoint_reaches_receive() {
 async fn a_message_from_a_client_to_a_server_reaches_it() {
     let (host, peer) = (start(server()).await, start(client()).await);
     let local = probe(&host, "p").await;
-    let remote = peer.setup_endpoint_ref_by_uri(&local.to_string()).await.unwrap();
+    let remote = peer
+        .setup_endpoint_ref_by_uri(&local.to_string())
+        .await
+        .unwrap();
     remote.send(note("from afar")).await.unwrap();
     logged(&local, "from afar").await;
     peer.shutdown().await;
@@ -69,9 +84,14 @@ async fn a_message_from_a_client_to_a_server_reaches_it() {
 async fn an_endpoint_may_answer_with_its_own_reference() {
     let (host, peer) = (start(server()).await, start(client()).await);
     let local = probe(&host, "p").await;
-    let remote = peer.setup_endpoint_ref_by_uri(&local.to_string()).await.unwrap();
+    let remote = peer
+        .setup_endpoint_ref_by_uri(&local.to_string())
+        .await
+        .unwrap();
     let answer = remote.ask(message(&WhoAreYou {})).await.unwrap();
-    let me: EndpointRef = peer.deserialize(|| postcard::from_bytes(&answer.body)).unwrap();
+    let me: EndpointRef = peer
+        .deserialize(|| postcard::from_bytes(&answer.body))
+        .unwrap();
     assert_eq!(me, remote);
     assert_eq!(ask(&me, &echo("x")).await.unwrap().text, "x");
     peer.shutdown().await;
@@ -83,9 +103,17 @@ async fn an_endpoint_may_answer_with_its_own_reference() {
 async fn an_ask_returns_the_answer_locally_and_remotely() {
     let (host, peer) = (start(server()).await, start(client()).await);
     let local = probe(&host, "p").await;
-    let remote = peer.setup_endpoint_ref_by_uri(&local.to_string()).await.unwrap();
+    let remote = peer
+        .setup_endpoint_ref_by_uri(&local.to_string())
+        .await
+        .unwrap();
     for of in [&local, &remote] {
-        assert_eq!(ask(of, &echo("hello")).await.unwrap(), Text { text: "hello".to_owned() });
+        assert_eq!(
+            ask(of, &echo("hello")).await.unwrap(),
+            Text {
+                text: "hello".to_owned()
+            }
+        );
     }
     peer.shutdown().await;
     host.shutdown().await;
@@ -96,11 +124,22 @@ async fn an_ask_returns_the_answer_locally_and_remotely() {
 async fn an_ask_that_is_not_answered_in_time_fails_and_names_the_limit() {
     let (host, peer) = (start(server()).await, start(client()).await);
     let local = probe(&host, "p").await;
-    let remote = peer.setup_endpoint_ref_by_uri(&local.to_string()).await.unwrap();
+    let remote = peer
+        .setup_endpoint_ref_by_uri(&local.to_string())
+        .await
+        .unwrap();
     for of in [&local, &remote] {
         let limit = Duration::from_millis(1);
-        let error = of.ask_with_timeout(message(&Keep {}), limit).await.unwrap_err();
-        let RpcError::Timeout { who, after, setting } = &error else {
+        let error = of
+            .ask_with_timeout(message(&Keep {}), limit)
+            .await
+            .unwrap_err();
+        let RpcError::Timeout {
+            who,
+            after,
+            setting,
+        } = &error
+        else {
             panic!("{error:?}");
         };
         assert_eq!((who.as_str(), *after), (of.to_string().as_str(), limit));
@@ -116,7 +155,11 @@ async fn an_ask_without_a_limit_of_its_own_is_limited_by_ask_timeout() {
     let mut settings = client();
     settings.timeouts.ask_timeout = Duration::from_millis(1);
     let env = start(settings).await;
-    let error = probe(&env, "p").await.ask(message(&Keep {})).await.unwrap_err();
+    let error = probe(&env, "p")
+        .await
+        .ask(message(&Keep {}))
+        .await
+        .unwrap_err();
     assert!(error.to_string().contains("`ask_timeout`"), "{error}");
     env.shutdown().await;
 }
@@ -127,7 +170,10 @@ async fn an_answer_within_a_long_limit_is_returned() {
     let env = start(client()).await;
     let limit = Duration::from_secs(600);
     let probe = probe(&env, "p").await;
-    let answer = probe.ask_with_timeout(message(&echo("now")), limit).await.unwrap();
+    let answer = probe
+        .ask_with_timeout(message(&echo("now")), limit)
+        .await
+        .unwrap();
     assert_eq!(&*answer.kind, "probe.Text");
     env.shutdown().await;
 }
@@ -137,7 +183,10 @@ async fn an_answer_within_a_long_limit_is_returned() {
 async fn an_aborted_ask_fails_with_the_cause_of_the_abort() {
     let (host, peer) = (start(server()).await, start(client()).await);
     let local = probe(&host, "p").await;
-    let remote = peer.setup_endpoint_ref_by_uri(&local.to_string()).await.unwrap();
+    let remote = peer
+        .setup_endpoint_ref_by_uri(&local.to_string())
+        .await
+        .unwrap();
     for of in [&local, &remote] {
         let pending = of.ask_abortable(message(&Keep {}));
         pending.abort_handle().abort("changed my mind");
@@ -181,7 +230,10 @@ async fn a_failure_in_on_stop_reaches_on_error() {
     probe_with(&env, "p", &config).await;
     env.stop("p").await;
     let seen = log(&witness).await;
-    assert_eq!(seen, ["start witness", "stop p", "error asked to fail in on-stop"]);
+    assert_eq!(
+        seen,
+        ["start witness", "stop p", "error asked to fail in on-stop"]
+    );
     env.shutdown().await;
 }
 
@@ -190,11 +242,16 @@ async fn a_failure_in_on_stop_reaches_on_error() {
 async fn a_failure_in_receive_reaches_on_error_and_the_endpoint_goes_on() {
     let env = start(client()).await;
     let probe = probe(&env, "p").await;
-    let fail = fixture_probe::FailOneWay { text: "bad day".to_owned() };
+    let fail = fixture_probe::FailOneWay {
+        text: "bad day".to_owned(),
+    };
     probe.send(message(&fail)).await.unwrap();
     probe.send(note("next")).await.unwrap();
     let log = log(&probe).await;
-    assert!(log[1].starts_with("error ") && log[1].ends_with("bad day"), "{log:?}");
+    assert!(
+        log[1].starts_with("error ") && log[1].ends_with("bad day"),
+        "{log:?}"
+    );
     assert_eq!(log[2], "next");
     env.shutdown().await;
 }
@@ -233,7 +290,10 @@ async fn ten_senders_of_a_hundred_messages_are_counted_to_a_thousand_every_time(
         let log = log(&probe).await;
         assert_eq!(log.len(), 1001);
         // One sender's messages stay in their order.
-        let of_three: Vec<_> = log.iter().filter_map(|line| line.strip_prefix("3 ")).collect();
+        let of_three: Vec<_> = log
+            .iter()
+            .filter_map(|line| line.strip_prefix("3 "))
+            .collect();
         let in_order: Vec<_> = (0..100).map(|number| number.to_string()).collect();
         assert_eq!(of_three, in_order);
         env.stop(&name).await;
@@ -246,7 +306,10 @@ async fn ten_senders_of_a_hundred_messages_are_counted_to_a_thousand_every_time(
 async fn a_failure_of_the_handler_reaches_the_asker_as_it_is() {
     let (host, peer) = (start(server()).await, start(client()).await);
     let local = probe(&host, "p").await;
-    let remote = peer.setup_endpoint_ref_by_uri(&local.to_string()).await.unwrap();
+    let remote = peer
+        .setup_endpoint_ref_by_uri(&local.to_string())
+        .await
+        .unwrap();
     for of in [&local, &remote] {
         let fail = Fail {
             code: "no-such-worker".to_owned(),
@@ -303,7 +366,10 @@ async fn shutdown_runs_on_stop_once_and_answers_what_waits() {
         async move { ask(&probe, &Keep {}).await }
     });
     eventually("an open call", || async {
-        env.status().iter().any(|status| status.open_calls == 1).then_some(())
+        env.status()
+            .iter()
+            .any(|status| status.open_calls == 1)
+            .then_some(())
     })
     .await;
     env.shutdown().await;
@@ -333,7 +399,10 @@ async fn a_busy_endpoint_does_not_hold_up_another_one() {
 async fn looking_a_missing_endpoint_up_fails_and_names_it() {
     let (host, peer) = (start(server()).await, start(client()).await);
     let address = EndpointAddress::new("nobody", host.address().unwrap());
-    let error = peer.setup_endpoint_ref_by_uri(&address.to_string()).await.unwrap_err();
+    let error = peer
+        .setup_endpoint_ref_by_uri(&address.to_string())
+        .await
+        .unwrap_err();
     let expected = RpcError::EndpointNotFound {
         endpoint: "nobody".to_owned(),
         host: host.address().unwrap().to_string(),
@@ -342,7 +411,10 @@ async fn looking_a_missing_endpoint_up_fails_and_names_it() {
     // An ask without looking it up first says the same.
     let asked = peer.reference(address).ask(note("x")).await;
     assert_eq!(asked, Err(expected));
-    let bad = peer.setup_endpoint_ref_by_uri("spark://p@h:1").await.unwrap_err();
+    let bad = peer
+        .setup_endpoint_ref_by_uri("spark://p@h:1")
+        .await
+        .unwrap_err();
     assert!(bad.to_string().contains("spark://p@h:1"), "{bad}");
     peer.shutdown().await;
     host.shutdown().await;
@@ -366,7 +438,14 @@ async fn a_crash_answers_its_caller_with_the_panic_and_the_next_ask_is_answered(
     let env = start(client()).await;
     let probe = probe(&env, "p").await;
     for text in ["first blow", "second blow"] {
-        let error = ask(&probe, &Panic { text: text.to_owned() }).await.unwrap_err();
+        let error = ask(
+            &probe,
+            &Panic {
+                text: text.to_owned(),
+            },
+        )
+        .await
+        .unwrap_err();
         assert_eq!(error.code(), "crashed");
         assert!(error.to_string().contains(text), "{error}");
     }
@@ -383,13 +462,22 @@ async fn an_endpoint_of_a_client_is_reachable_over_the_clients_connection() {
     let unreachable = host.reference(of_client.address().clone());
     let error = ask(&unreachable, &echo("x")).await.unwrap_err();
     assert_eq!(error.code(), "network");
-    let remote = peer.setup_endpoint_ref_by_uri(&local.to_string()).await.unwrap();
+    let remote = peer
+        .setup_endpoint_ref_by_uri(&local.to_string())
+        .await
+        .unwrap();
     let sender = ask(&remote, &WhoAmI {}).await.unwrap().text;
     assert_eq!(sender, peer.location().to_string());
     assert_eq!(ask(&unreachable, &echo("back")).await.unwrap().text, "back");
     let limit = Duration::from_millis(1);
-    let error = unreachable.ask_with_timeout(message(&Keep {}), limit).await.unwrap_err();
-    assert!(error.to_string().contains(&unreachable.to_string()), "{error}");
+    let error = unreachable
+        .ask_with_timeout(message(&Keep {}), limit)
+        .await
+        .unwrap_err();
+    assert!(
+        error.to_string().contains(&unreachable.to_string()),
+        "{error}"
+    );
     peer.shutdown().await;
     host.shutdown().await;
 }
@@ -400,14 +488,20 @@ async fn a_name_is_taken_until_its_endpoint_is_stopped() {
     let env = start(client()).await;
     probe(&env, "p").await;
     let code = component("probe-v1");
-    let again = env.setup_endpoint("p", &code, EndpointSettings::default()).await;
+    let again = env
+        .setup_endpoint("p", &code, EndpointSettings::default())
+        .await;
     assert!(matches!(again, Err(SetupError::NameTaken { name }) if name == "p"));
     env.stop("p").await;
     probe(&env, "p").await;
-    let bad = env.setup_endpoint("a/b", &code, EndpointSettings::default()).await;
+    let bad = env
+        .setup_endpoint("a/b", &code, EndpointSettings::default())
+        .await;
     assert!(matches!(bad, Err(SetupError::BadName(_))));
     env.shutdown().await;
-    let late = env.setup_endpoint("q", &code, EndpointSettings::default()).await;
+    let late = env
+        .setup_endpoint("q", &code, EndpointSettings::default())
+        .await;
     assert!(matches!(late, Err(SetupError::Stopped { .. })));
 }
 
@@ -417,7 +511,10 @@ async fn a_reference_stays_good_when_its_endpoint_is_stopped_and_set_up_again() 
     let env = start(client()).await;
     let before = probe(&env, "p").await;
     env.stop("p").await;
-    assert_eq!(ask(&before, &echo("x")).await.unwrap_err().code(), "endpoint-not-found");
+    assert_eq!(
+        ask(&before, &echo("x")).await.unwrap_err().code(),
+        "endpoint-not-found"
+    );
     let after = probe(&env, "p").await;
     assert_eq!(before, after);
     assert_eq!(ask(&before, &echo("x")).await.unwrap().text, "x");
@@ -440,7 +537,10 @@ async fn messages_queued_before_a_stop_are_handled_before_on_stop() {
     });
     stopping.send(to_witness).await.unwrap();
     env.stop("p").await;
-    assert_eq!(log(&witness).await, ["start witness", "m0", "m1", "m2", "stop p"]);
+    assert_eq!(
+        log(&witness).await,
+        ["start witness", "m0", "m1", "m2", "stop p"]
+    );
     env.shutdown().await;
 }
 
@@ -476,8 +576,16 @@ async fn ask_with_retry_asks_again_only_where_that_can_help() {
     let probe = probe(&env, "p").await;
     let error = probe.ask_with_retry(message(&Keep {})).await.unwrap_err();
     assert_eq!(error.code(), "timeout");
-    let open = env.status().iter().find(|s| s.name == "p").map(|s| s.open_calls);
-    assert_eq!(open, Some(3), "it was asked three times: at least once, not once");
+    let open = env
+        .status()
+        .iter()
+        .find(|s| s.name == "p")
+        .map(|s| s.open_calls);
+    assert_eq!(
+        open,
+        Some(3),
+        "it was asked three times: at least once, not once"
+    );
     let error = probe.ask_with_retry(note("x")).await.unwrap_err();
     assert_eq!(error.code(), "unsupported");
     env.shutdown().await;
@@ -488,6 +596,9 @@ async fn ask_with_retry_asks_again_only_where_that_can_help() {
 async fn uri_of_is_the_uri_of_the_endpoint() {
     let env = start(server()).await;
     let probe = probe(&env, "p").await;
-    assert_eq!(env.uri_of("any", &env.address().unwrap(), "p"), probe.to_string());
+    assert_eq!(
+        env.uri_of("any", &env.address().unwrap(), "p"),
+        probe.to_string()
+    );
     env.shutdown().await;
 }

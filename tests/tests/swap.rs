@@ -13,7 +13,9 @@ use instar_host::{EndpointRef, RpcEnv};
 use instar_tests::{ask, client, component, eventually, message, server, start};
 
 async fn probe_with(env: &RpcEnv, name: &str, settings: EndpointSettings) -> EndpointRef {
-    env.setup_endpoint(name, &component("probe-v1"), settings).await.unwrap()
+    env.setup_endpoint(name, &component("probe-v1"), settings)
+        .await
+        .unwrap()
 }
 
 async fn probe(env: &RpcEnv, name: &str) -> EndpointRef {
@@ -26,7 +28,11 @@ async fn log(of: &EndpointRef) -> Vec<String> {
 
 async fn logged(of: &EndpointRef, line: &str) {
     eventually(&format!("{line:?} in the log of {of}"), || async {
-        log(of).await.iter().any(|logged| logged == line).then_some(())
+        log(of)
+            .await
+            .iter()
+            .any(|logged| logged == line)
+            .then_some(())
     })
     .await;
 }
@@ -77,14 +83,19 @@ async fn state_goes_to_the_next_version_and_back_as_often_as_one_likes() {
 async fn a_call_left_open_is_answered_by_the_next_version() {
     let (host, peer) = (start(server()).await, start(client()).await);
     let local = probe(&host, "p").await;
-    let remote = peer.setup_endpoint_ref_by_uri(&local.to_string()).await.unwrap();
+    let remote = peer
+        .setup_endpoint_ref_by_uri(&local.to_string())
+        .await
+        .unwrap();
     let waiting: Vec<_> = [local.clone(), remote]
         .into_iter()
         .map(|of| tokio::spawn(async move { ask(&of, &Keep {}).await }))
         .collect();
     open_calls(&host, "p", 2).await;
     swap(&host, "p", "probe-v2").await;
-    let answer = AnswerKept { text: "late".to_owned() };
+    let answer = AnswerKept {
+        text: "late".to_owned(),
+    };
     local.send(message(&answer)).await.unwrap();
     for waiting in waiting {
         assert_eq!(waiting.await.unwrap().unwrap().text, "late by 2.0.0");
@@ -101,7 +112,9 @@ async fn an_answer_that_is_awaited_comes_to_the_next_version() {
     asker.send(message(&AskKeeping { to })).await.unwrap();
     open_calls(&env, "keeper", 1).await;
     swap(&env, "asker", "probe-v2").await;
-    let answer = AnswerKept { text: "at last".to_owned() };
+    let answer = AnswerKept {
+        text: "at last".to_owned(),
+    };
     keeper.send(message(&answer)).await.unwrap();
     logged(&asker, "2.0.0 heard at last by 1.0.0").await;
     env.shutdown().await;
@@ -149,7 +162,9 @@ async fn async_work_is_drained_before_the_swap() {
 async fn logged_one_of(of: &EndpointRef, lines: [&str; 2]) {
     eventually(&format!("{lines:?} in the log of {of}"), || async {
         let log = log(of).await;
-        log.iter().any(|line| lines.contains(&line.as_str())).then_some(())
+        log.iter()
+            .any(|line| lines.contains(&line.as_str()))
+            .then_some(())
     })
     .await;
 }
@@ -162,7 +177,10 @@ async fn async_work_that_does_not_end_within_the_drain_limit_gives_the_swap_up()
     let probe = probe_with(&env, "p", settings).await;
     let sleeping = probe.ask_abortable(message(&Sleep { ms: 3_600_000 }));
     open_calls(&env, "p", 1).await;
-    let error = env.swap("p", &component("probe-v2"), None, "test").await.unwrap_err();
+    let error = env
+        .swap("p", &component("probe-v2"), None, "test")
+        .await
+        .unwrap_err();
     assert!(error.to_string().contains("`drain`"), "{error}");
     assert_eq!(ask(&probe, &GetLog {}).await.unwrap().version, "1.0.0");
     drop(sleeping);
@@ -178,7 +196,10 @@ async fn a_turn_that_does_not_end_within_the_drain_limit_gives_the_swap_up() {
     let probe = probe_with(&env, "p", settings).await;
     let spinning = probe.ask_abortable(message(&Spin { turns: u64::MAX }));
     open_calls(&env, "p", 1).await;
-    let error = env.swap("p", &component("probe-v2"), None, "test").await.unwrap_err();
+    let error = env
+        .swap("p", &component("probe-v2"), None, "test")
+        .await
+        .unwrap_err();
     assert!(matches!(error, SwapError::GivenUp { .. }), "{error:?}");
     let error = spinning.outcome().await.unwrap_err();
     assert!(error.to_string().contains("`turn`"), "{error}");
@@ -191,8 +212,14 @@ async fn four_senders_lose_nothing_while_three_versions_take_turns() {
     const LINES: u64 = 3000;
     let (host, peer) = (start(server()).await, start(client()).await);
     let code = component("wordcount-v1");
-    let local = host.setup_endpoint("wordcount", &code, Default::default()).await.unwrap();
-    let remote = peer.setup_endpoint_ref_by_uri(&local.to_string()).await.unwrap();
+    let local = host
+        .setup_endpoint("wordcount", &code, Default::default())
+        .await
+        .unwrap();
+    let remote = peer
+        .setup_endpoint_ref_by_uri(&local.to_string())
+        .await
+        .unwrap();
     let senders: Vec<_> = [local.clone(), local.clone(), remote.clone(), remote]
         .into_iter()
         .zip(0..)
@@ -200,7 +227,11 @@ async fn four_senders_lose_nothing_while_three_versions_take_turns() {
             tokio::spawn(async move {
                 for number in 0..LINES {
                     let text = b"three short words".to_vec().into();
-                    let line = wordcount::Line { source, number, text };
+                    let line = wordcount::Line {
+                        source,
+                        number,
+                        text,
+                    };
                     to.send(message(&line)).await.unwrap();
                     if number % 50 == 0 {
                         // May find the inbox full, if it is local; then it is told so.
@@ -230,7 +261,10 @@ async fn four_senders_lose_nothing_while_three_versions_take_turns() {
     .await;
     assert!(swaps >= 3, "{swaps} swaps");
     assert_eq!((totals.lines, totals.words), (4 * LINES, 12 * LINES));
-    assert_eq!((totals.lost, totals.doubled, totals.out_of_order), (0, 0, 0));
+    assert_eq!(
+        (totals.lost, totals.doubled, totals.out_of_order),
+        (0, 0, 0)
+    );
     peer.shutdown().await;
     host.shutdown().await;
 }
@@ -254,9 +288,16 @@ async fn after_each_bad_version_the_old_one_goes_on_with_its_state() {
     let probe = probe_with(&env, "p", settings).await;
     probe.send(note("kept")).await.unwrap();
     for (bad, rejected, reason) in BAD {
-        let error = env.swap("p", &component(bad), None, "test").await.unwrap_err();
+        let error = env
+            .swap("p", &component(bad), None, "test")
+            .await
+            .unwrap_err();
         assert!(error.to_string().contains(reason), "{bad}: {error}");
-        assert_eq!(matches!(error, SwapError::Rejected { .. }), rejected, "{bad}: {error:?}");
+        assert_eq!(
+            matches!(error, SwapError::Rejected { .. }),
+            rejected,
+            "{bad}: {error:?}"
+        );
         assert_eq!(log(&probe).await, ["start p", "kept"], "after {bad}");
     }
     let history = env.history("p").unwrap();
@@ -300,11 +341,21 @@ async fn new_settings_with_the_same_code_are_a_swap_that_keeps_the_state() {
     let probe = probe(&env, "p").await;
     probe.send(note("kept")).await.unwrap();
     let mut settings = EndpointSettings::default();
-    settings.config.insert("colour".to_owned(), "green".to_owned());
+    settings
+        .config
+        .insert("colour".to_owned(), "green".to_owned());
     settings.limits.inbox = 7;
-    env.swap("p", &component("probe-v1"), Some(settings), "test").await.unwrap();
+    env.swap("p", &component("probe-v1"), Some(settings), "test")
+        .await
+        .unwrap();
     let key = "colour".to_owned();
-    assert_eq!(ask(&probe, &fixture_probe::GetConfig { key }).await.unwrap().text, "green");
+    assert_eq!(
+        ask(&probe, &fixture_probe::GetConfig { key })
+            .await
+            .unwrap()
+            .text,
+        "green"
+    );
     assert_eq!(log(&probe).await, ["start p", "kept"]);
     assert_eq!(env.status()[0].inbox_limit, 7);
     env.shutdown().await;
@@ -330,10 +381,21 @@ async fn rollback_goes_back_to_the_version_before_with_the_state_of_now() {
 async fn an_endpoint_whose_snapshot_traps_starts_afresh_and_the_swap_is_given_up() {
     let env = start(client()).await;
     let code = component("bad-trap-in-snapshot");
-    env.setup_endpoint("bad", &code, Default::default()).await.unwrap();
-    eventually("on-start", || async { (env.status()[0].turns > 0).then_some(()) }).await;
-    let error = env.swap("bad", &component("probe-v1"), None, "test").await.unwrap_err();
-    assert!(error.to_string().contains("asked to trap in snapshot"), "{error}");
+    env.setup_endpoint("bad", &code, Default::default())
+        .await
+        .unwrap();
+    eventually("on-start", || async {
+        (env.status()[0].turns > 0).then_some(())
+    })
+    .await;
+    let error = env
+        .swap("bad", &component("probe-v1"), None, "test")
+        .await
+        .unwrap_err();
+    assert!(
+        error.to_string().contains("asked to trap in snapshot"),
+        "{error}"
+    );
     eventually("a fresh instance", || async {
         let status = env.status();
         (status[0].crashes == 1 && status[0].turns > 1).then_some(())
@@ -347,14 +409,19 @@ async fn an_endpoint_whose_snapshot_traps_starts_afresh_and_the_swap_is_given_up
 async fn a_component_built_against_contract_0_1_0_still_loads_and_works() {
     let env = start(client()).await;
     let code = component("contract-0-1-0");
-    let frozen = env.setup_endpoint("frozen", &code, Default::default()).await.unwrap();
+    let frozen = env
+        .setup_endpoint("frozen", &code, Default::default())
+        .await
+        .unwrap();
     let add = instar_host::Message::new("frozen.Add", Vec::new());
     for _ in 0..300 {
         frozen.send(add.clone()).await.unwrap();
     }
     let mut settings = EndpointSettings::default();
     settings.limits.timers = 9;
-    env.swap("frozen", &code, Some(settings), "test").await.unwrap();
+    env.swap("frozen", &code, Some(settings), "test")
+        .await
+        .unwrap();
     let get = instar_host::Message::new("frozen.GetCount", Vec::new());
     let count = frozen.ask(get).await.unwrap();
     assert_eq!(postcard::from_bytes::<u64>(&count.body), Ok(300));
@@ -364,7 +431,10 @@ async fn a_component_built_against_contract_0_1_0_still_loads_and_works() {
 #[tokio::test]
 async fn a_swap_of_a_name_that_nobody_has_says_so() {
     let env = start(client()).await;
-    let error = env.swap("nobody", &component("echo"), None, "test").await.unwrap_err();
+    let error = env
+        .swap("nobody", &component("echo"), None, "test")
+        .await
+        .unwrap_err();
     assert!(matches!(error, SwapError::NotFound { .. }), "{error:?}");
     env.shutdown().await;
 }
@@ -378,7 +448,9 @@ async fn an_echo_is_answered_while_the_next_version_is_prepared() {
         async move { swap(&env, "p", "probe-v2").await }
     });
     while !swapping.is_finished() {
-        let echo = Echo { text: "x".to_owned() };
+        let echo = Echo {
+            text: "x".to_owned(),
+        };
         assert_eq!(ask(&probe, &echo).await.unwrap().text, "x");
     }
     swapping.await.unwrap();

@@ -31,11 +31,18 @@ fn every_path_that_a_document_names_exists() {
             let of_ours = ["host", "guest-sdk", "plugins", "wit", "tests"].contains(&first);
             if of_ours && name.contains('/') && !name.contains([' ', '*', '{', '<']) {
                 checked += 1;
-                assert!(root().join(name).exists(), "{} names {name}", document.display());
+                assert!(
+                    root().join(name).exists(),
+                    "{} names {name}",
+                    document.display()
+                );
             }
         }
     }
-    assert!(checked > 20, "only {checked} paths found: does this test still look?");
+    assert!(
+        checked > 20,
+        "only {checked} paths found: does this test still look?"
+    );
 }
 
 #[test]
@@ -58,7 +65,11 @@ fn the_frozen_contract_is_the_one_of_its_version() {
     assert!(wit.len() >= 10);
     for file in wit {
         let text = std::fs::read_to_string(&file).unwrap();
-        assert!(text.contains("package instar:endpoint@0.1.0;"), "{}", file.display());
+        assert!(
+            text.contains("package instar:endpoint@0.1.0;"),
+            "{}",
+            file.display()
+        );
     }
 }
 
@@ -72,6 +83,10 @@ fn no_test_sleeps() {
         let sleep = ["time::", "sleep("].concat();
         assert!(!text.contains(&sleep), "{} sleeps", source.display());
         let ignore = ["#[", "ignore"].concat();
-        assert!(!text.contains(&ignore), "{} leaves a test out", source.display());
+        assert!(
+            !text.contains(&ignore),
+            "{} leaves a test out",
+            source.display()
+        );
     }
 }

@@ -3,14 +3,16 @@
 //! The handlers stay what they are, methods of the type; beside them comes an `impl Endpoint` whose
 //! functions choose the handler by kind.
 
+mod arguments;
+
+#[cfg(test)]
+mod tests;
+
 use proc_macro2::TokenStream;
 use quote::quote;
-use syn::parse::{Parse, ParseStream};
-use syn::punctuated::Punctuated;
-use syn::{
-    Attribute, Error, Expr, ExprArray, FnArg, ImplItem, ImplItemFn, ItemImpl, LitInt, LitStr, Meta,
-    Token, Type,
-};
+use syn::{Attribute, Error, FnArg, ImplItem, ImplItemFn, ItemImpl, LitInt, LitStr, Type};
+
+use self::arguments::Arguments;
 
 /// The callbacks that have one name and one form.
 const CALLBACKS: [&str; 5] = [
@@ -24,54 +26,6 @@ const CALLBACKS: [&str; 5] = [
 /// All attributes that a handler can have.
 const KNOWN: &str = "on_start, receive, receive_and_reply, on_reply, on_timer, on_stop, on_error, \
                      on_connected, on_disconnected, on_network_error, migrate_from(N), migrate_to(N)";
-
-struct Arguments {
-    name: LitStr,
-    version: LitStr,
-    about: Option<LitStr>,
-    state_version: u32,
-    rights: Vec<Expr>,
-}
-
-impl Parse for Arguments {
-    fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
-        let (mut name, mut version, mut about) = (None, None, None);
-        let (mut state_version, mut rights) = (1, Vec::new());
-        let metas = Punctuated::<Meta, Token![,]>::parse_terminated(input)?;
-        for meta in &metas {
-            let Meta::NameValue(pair) = meta else {
-                return Err(Error::new_spanned(meta, "expected `name = value`"));
-            };
-            let value = &pair.value;
-            let value = quote!(#value);
-            if pair.path.is_ident("name") {
-                name = Some(syn::parse2(value)?);
-            } else if pair.path.is_ident("version") {
-                version = Some(syn::parse2(value)?);
-            } else if pair.path.is_ident("about") {
-                about = Some(syn::parse2(value)?);
-            } else if pair.path.is_ident("state_version") {
-                state_version = syn::parse2::<LitInt>(value)?.base10_parse()?;
-            } else if pair.path.is_ident("rights") {
-                let list: ExprArray = syn::parse2(value)?;
-                rights = list.elems.into_iter().collect();
-            } else {
-                return Err(Error::new_spanned(
-                    &pair.path,
-                    "unknown; there are `name`, `version`, `about`, `state_version` and `rights`",
-                ));
-            }
-        }
-        let missing = |what| Error::new(input.span(), format!("`{what} = \"...\"` is missing"));
-        Ok(Self {
-            name: name.ok_or_else(|| missing("name"))?,
-            version: version.ok_or_else(|| missing("version"))?,
-            about,
-            state_version,
-            rights,
-        })
-    }
-}
 
 /// A method that is a handler.
 struct Handler {
@@ -112,6 +66,18 @@ pub(crate) fn expand(arguments: TokenStream, mut item: ItemImpl) -> syn::Result<
             }
         }
     }
+    if let Some((_, path, _)) = &item.trait_ {
+        return Err(Error::new_spanned(
+            path,
+            "an endpoint is an `impl` of its own, of no trait",
+        ));
+    }
+    if let Some(parameter) = item.generics.params.first() {
+        return Err(Error::new_spanned(
+            parameter,
+            "an endpoint cannot be generic",
+        ));
+    }
     let endpoint = endpoint(&arguments, &item, &handlers)?;
     Ok(quote! {
         #item
@@ -150,6 +116,8 @@ struct Pieces {
     on_reply: Vec<TokenStream>,
     on_timer: Vec<TokenStream>,
     callbacks: Vec<TokenStream>,
+    /// The roles of `callbacks`.
+    roles: Vec<String>,
     migrate_from: Vec<TokenStream>,
     migrate_to: Vec<TokenStream>,
     reads: Vec<u32>,
@@ -186,7 +154,11 @@ fn endpoint(
         rights,
         ..
     } = arguments;
-    let about = arguments.about.iter().map(LitStr::value).collect::<String>();
+    let about = arguments
+        .about
+        .iter()
+        .map(LitStr::value)
+        .collect::<String>();
     let Pieces {
         receive,
         reply,
@@ -312,7 +284,8 @@ impl Pieces {
                 if self.start.is_some() {
                     return Err(Error::new_spanned(name, "it starts in one way only"));
                 }
-                expect(method, !has_self && types.len() == 1, "(ctx: &mut Context)")?;
+                let form = "(ctx: &mut Context) -> Result<Self, Failure>";
+                expect(method, !has_self && !is_async && types.len() == 1, form)?;
                 self.start = Some(quote! { Self::#name(ctx) });
             }
             Role::Receive => {
@@ -322,7 +295,8 @@ impl Pieces {
                     true => quote! { runtime.receive_async::<#message, _>(&message, Self::#name) },
                     false => quote! { runtime.receive::<#message>(&message, Self::#name) },
                 };
-                self.receive.push(when(&message, quote! { message.kind }, call));
+                self.receive
+                    .push(when(&message, quote! { message.kind }, call));
                 self.handles.push(quote! {
                     ::instar_sdk::description::Handler {
                         request: ::instar_sdk::type_of::<#message>(),
@@ -343,7 +317,8 @@ impl Pieces {
                     }
                     _ => quote! { runtime.reply_later::<#request>(call, &message, Self::#name) },
                 };
-                self.reply.push(when(&request, quote! { message.kind }, call));
+                self.reply
+                    .push(when(&request, quote! { message.kind }, call));
                 self.handles.push(quote! {
                     ::instar_sdk::description::Handler {
                         request: ::instar_sdk::type_of::<#request>(),
@@ -370,12 +345,19 @@ impl Pieces {
                 self.on_timer.push(when(&due, quote! { kind }, call));
                 self.kinds[2].push(due);
             }
-            Role::Callback(role) => self.callbacks.push(callback(role, method, &types)?),
+            Role::Callback(role) => {
+                if self.roles.contains(role) {
+                    let text = format!("there is a handler `{role}` already");
+                    return Err(Error::new_spanned(name, text));
+                }
+                self.roles.push(role.clone());
+                self.callbacks.push(callback(role, method, &types)?);
+            }
             Role::MigrateFrom(version) => {
                 let form = "(old: OlderState)";
                 expect(method, !has_self && !is_async && types.len() == 1, form)?;
                 let old = argument(method, &types, 0)?;
-                self.reads.push(*version);
+                add_version(&mut self.reads, *version, method)?;
                 self.migrate_from.push(quote! {
                     #version => Some(
                         ::instar_sdk::__private::decode::<#old>(state).and_then(Self::#name)
@@ -384,7 +366,7 @@ impl Pieces {
             }
             Role::MigrateTo(version) => {
                 expect(method, has_self && !is_async && types.is_empty(), "(&self)")?;
-                self.writes.push(*version);
+                add_version(&mut self.writes, *version, method)?;
                 self.migrate_to.push(quote! {
                     #version => Some(
                         <#this>::#name(self).and_then(|old| ::instar_sdk::__private::encode(&old))
@@ -394,6 +376,23 @@ impl Pieces {
         }
         Ok(())
     }
+}
+
+/// The own version stands in the list first.
+fn add_version(versions: &mut Vec<u32>, version: u32, method: &ImplItemFn) -> syn::Result<()> {
+    let reason = match versions.first() {
+        Some(own) if *own == version => {
+            format!("{version} is the endpoint's own `state_version`: it needs no migration")
+        }
+        _ if versions.contains(&version) => {
+            format!("state version {version} has a migration already")
+        }
+        _ => {
+            versions.push(version);
+            return Ok(());
+        }
+    };
+    Err(Error::new_spanned(&method.sig.ident, reason))
 }
 
 /// Hands on to a handler when the kind is its message's.
@@ -409,14 +408,19 @@ fn callback(role: &str, method: &ImplItemFn, types: &[Type]) -> syn::Result<Toke
     let (form, arguments) = match role {
         "on_stop" => ("(&mut self, ctx: &mut Context)", 1),
         "on_error" => ("(&mut self, ctx: &mut Context, cause: Failure)", 2),
-        "on_network_error" => {
-            ("(&mut self, ctx: &mut Context, address: String, cause: String)", 3)
-        }
+        "on_network_error" => (
+            "(&mut self, ctx: &mut Context, address: String, cause: String)",
+            3,
+        ),
         _ => ("(&mut self, ctx: &mut Context, address: String)", 2),
     };
     let is_async = method.sig.asyncness.is_some();
     let has_self = method.sig.receiver().is_some();
-    expect(method, has_self && !is_async && types.len() == arguments, form)?;
+    expect(
+        method,
+        has_self && !is_async && types.len() == arguments,
+        form,
+    )?;
     let name = &method.sig.ident;
     let role = syn::Ident::new(role, name.span());
     let further: Vec<TokenStream> = match arguments {

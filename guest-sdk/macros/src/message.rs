@@ -84,3 +84,41 @@ fn arguments(input: &DeriveInput) -> syn::Result<Arguments> {
         continues,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_without_a_fitting_kind_is_refused() {
+        let long = "x".repeat(256);
+        for (input, reason) in [
+            ("struct A {}".to_owned(), "stable name is missing"),
+            (
+                "#[message(reply = B)] struct A {}".to_owned(),
+                "stable name is missing",
+            ),
+            (
+                "#[message(kind = \"\")] struct A {}".to_owned(),
+                "1 to 255 bytes",
+            ),
+            (
+                format!("#[message(kind = \"{long}\")] struct A {{}}"),
+                "this one has 256",
+            ),
+            (
+                "#[message(kin = \"a\")] struct A {}".to_owned(),
+                "there are `kind`",
+            ),
+            (
+                "#[message(kind = \"a\")] struct A<T> { t: T }".to_owned(),
+                "cannot be generic",
+            ),
+        ] {
+            let text = derive(&syn::parse_str(&input).unwrap())
+                .unwrap_err()
+                .to_string();
+            assert!(text.contains(reason), "{text}");
+        }
+    }
+}

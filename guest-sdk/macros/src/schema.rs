@@ -19,6 +19,12 @@ pub(crate) fn derive(input: &DeriveInput) -> syn::Result<TokenStream> {
             ));
         }
     };
+    if let Some(lifetime) = input.generics.lifetimes().next() {
+        return Err(Error::new_spanned(
+            lifetime,
+            "a type with a shape owns what it holds: use `String`, `Bytes` or `Vec`, no reference",
+        ));
+    }
     let mut generics = input.generics.clone();
     for parameter in generics.type_params_mut() {
         parameter.bounds.push(parse_quote!(::instar_sdk::Schema));
@@ -114,4 +120,66 @@ fn named(fields: &FieldsNamed) -> syn::Result<TokenStream> {
     // `r#type` is a way to write it; its name is `type`, in serde too.
     let names = names.map(|name| name.to_string().trim_start_matches("r#").to_owned());
     Ok(quote! { ::std::vec![#(nodes.field::<#types>(#names)),*] })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(input: &str) -> String {
+        derive(&syn::parse_str(input).unwrap())
+            .unwrap_err()
+            .to_string()
+    }
+
+    #[test]
+    fn attributes_of_serde_that_change_the_wire_are_refused_by_name_wherever_they_stand() {
+        for attribute in [
+            "skip",
+            "skip_serializing",
+            "skip_deserializing",
+            "skip_serializing_if = \"f\"",
+            "with = \"m\"",
+            "serialize_with = \"f\"",
+            "deserialize_with = \"f\"",
+            "rename = \"z\"",
+            "rename_all = \"x\"",
+            "tag = \"t\"",
+            "untagged",
+            "flatten",
+            "transparent",
+            "into = \"B\"",
+            "from = \"B\"",
+            "not_known_yet",
+        ] {
+            let name = attribute.split(' ').next().unwrap();
+            for input in [
+                format!("#[serde({attribute})] struct A {{ x: u8 }}"),
+                format!("struct A {{ #[serde({attribute})] x: u8 }}"),
+                format!("struct A(#[serde(default, {attribute})] u8);"),
+                format!("enum A {{ #[serde({attribute})] B }}"),
+                format!("enum A {{ B {{ #[serde({attribute})] x: u8 }} }}"),
+                format!("enum A {{ B(#[serde({attribute})] u8, u8) }}"),
+            ] {
+                let text = refused(&input);
+                assert!(
+                    text.contains(&format!("`#[serde({name})]`")),
+                    "{input}: {text}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn attributes_of_serde_that_leave_the_wire_alone_are_accepted() {
+        let input = "#[serde(deny_unknown_fields, bound(serialize = \"\"), crate = \"s\")]
+            struct A { #[serde(default)] x: u8, #[serde(default = \"f\", alias = \"z\")] y: u8 }";
+        assert!(derive(&syn::parse_str(input).unwrap()).is_ok());
+    }
+
+    #[test]
+    fn what_has_no_shape_is_refused_with_the_way_out() {
+        assert!(refused("union A { x: u8 }").contains("use an enum"));
+        assert!(refused("struct A<'a> { x: &'a str }").contains("`String`"));
+    }
 }

@@ -57,12 +57,7 @@ fn raw(kind: &str, body: Vec<u8>) -> Raw {
     }
 }
 
-pub(crate) fn send(
-    to: &EndpointRef,
-    kind: &str,
-    body: Vec<u8>,
-    wait: bool,
-) -> Result<(), Failure> {
+pub(crate) fn send(to: &EndpointRef, kind: &str, body: Vec<u8>, wait: bool) -> Result<(), Failure> {
     with(|host| {
         if let (false, Some(failure)) = (wait, &host.full) {
             return Err(failure.clone());
@@ -150,7 +145,9 @@ pub(crate) fn config_get(key: &str) -> Option<String> {
 pub(crate) fn config_all() -> Vec<(String, String)> {
     with(|host| {
         let pairs = host.config.iter();
-        pairs.map(|(key, value)| (key.clone(), value.clone())).collect()
+        pairs
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect()
     })
 }
 

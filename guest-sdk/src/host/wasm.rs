@@ -9,12 +9,7 @@ pub(crate) fn begin(index: u32) -> bool {
     wit::turns::begin(index)
 }
 
-pub(crate) fn send(
-    to: &EndpointRef,
-    kind: &str,
-    body: Vec<u8>,
-    wait: bool,
-) -> Result<(), Failure> {
+pub(crate) fn send(to: &EndpointRef, kind: &str, body: Vec<u8>, wait: bool) -> Result<(), Failure> {
     let full = if wait {
         wit::messaging::WhenFull::Wait
     } else {
@@ -31,8 +26,13 @@ pub(crate) fn ask(
     token: &[u8],
     timeout_ms: Option<u64>,
 ) -> Result<u64, Failure> {
-    wit::messaging::ask(&convert::reference(to), &message(kind, body), token, timeout_ms)
-        .map_err(convert::failure_in)
+    wit::messaging::ask(
+        &convert::reference(to),
+        &message(kind, body),
+        token,
+        timeout_ms,
+    )
+    .map_err(convert::failure_in)
 }
 
 pub(crate) fn abort(ask: u64) -> bool {

@@ -7,6 +7,9 @@
 //! 2. Each type stands in the list once; whoever contains it points at it. So a type that contains
 //!    itself ends as a cycle of indices, never as an endless list.
 //!
+//! A type that contains itself is decoded by recursion, as deep as the bytes say. Keep such types
+//! out of messages that strangers send: a long enough one ends the stack, which is a crash.
+//!
 //! Not here: reading values by a schema. That is the host's.
 
 mod impls;

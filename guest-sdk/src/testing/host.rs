@@ -84,7 +84,11 @@ impl TestHost {
         matches!(self.calls.get(&call), Some(None))
     }
 
-    pub(crate) fn answer(&mut self, call: u64, outcome: Result<Raw, Failure>) -> Result<(), Failure> {
+    pub(crate) fn answer(
+        &mut self,
+        call: u64,
+        outcome: Result<Raw, Failure>,
+    ) -> Result<(), Failure> {
         match self.calls.get_mut(&call) {
             Some(open @ None) => {
                 *open = Some(outcome);
@@ -105,13 +109,19 @@ impl TestHost {
     }
 
     pub(crate) fn open_calls(&self) -> usize {
-        self.calls.values().filter(|outcome| outcome.is_none()).count()
+        self.calls
+            .values()
+            .filter(|outcome| outcome.is_none())
+            .count()
     }
 
     /// What is due at `until` or before, the earliest first.
     pub(crate) fn next_due(&self, until: Duration) -> Option<(Duration, Due)> {
         let asks = self.asks.iter().map(|(id, ask)| (ask.due, Due::Ask(*id)));
-        let timers = self.timers.iter().map(|(id, timer)| (timer.due, Due::Timer(*id)));
+        let timers = self
+            .timers
+            .iter()
+            .map(|(id, timer)| (timer.due, Due::Timer(*id)));
         asks.chain(timers).filter(|(due, _)| *due <= until).min()
     }
 

@@ -196,7 +196,10 @@ impl<E: Endpoint> TestEndpoint<E> {
         let call = self.call(request);
         match self.outcome(&call) {
             Some(outcome) => outcome,
-            None => panic!("`{}` is not answered yet; use `call` and `outcome`", R::KIND),
+            None => panic!(
+                "`{}` is not answered yet; use `call` and `outcome`",
+                R::KIND
+            ),
         }
     }
 
@@ -245,7 +248,10 @@ impl<E: Endpoint> TestEndpoint<E> {
     /// Where a request of this kind does not decode.
     pub fn asked<R: Request>(&self) -> Vec<TestAsk<R>> {
         let host = self.host.borrow();
-        let of_kind = host.asks.iter().filter(|(_, ask)| ask.request.kind == R::KIND);
+        let of_kind = host
+            .asks
+            .iter()
+            .filter(|(_, ask)| ask.request.kind == R::KIND);
         of_kind
             .map(|(id, ask)| TestAsk {
                 id: *id,
@@ -293,7 +299,9 @@ impl<E: Endpoint> TestEndpoint<E> {
     fn fire(&mut self, id: u64) {
         let token = {
             let mut host = self.host.borrow_mut();
-            let Some(timer) = host.timers.get_mut(&id) else { return };
+            let Some(timer) = host.timers.get_mut(&id) else {
+                return;
+            };
             let token = timer.token.clone();
             match timer.period_ms {
                 Some(period) => timer.due += Duration::from_millis(period.max(1)),
@@ -373,7 +381,9 @@ impl<E: Endpoint> TestEndpoint<E> {
 
     /// Looks at the state.
     pub fn with<T>(&self, look: impl FnOnce(&E) -> T) -> T {
-        within(&self.host, || self.runtime.with_state(|state, _| look(state)))
+        within(&self.host, || {
+            self.runtime.with_state(|state, _| look(state))
+        })
     }
 
     /// Async handlers that wait. An upgrade needs that there are none.

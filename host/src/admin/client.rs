@@ -87,7 +87,9 @@ impl AdminClient {
     /// [`ClientError::BadUrl`].
     pub fn new(url: &str, token_file: PathBuf) -> Result<Self, ClientError> {
         if port_of(url).is_none() {
-            return Err(ClientError::BadUrl { url: url.to_owned() });
+            return Err(ClientError::BadUrl {
+                url: url.to_owned(),
+            });
         }
         let agent = Agent::config_builder()
             .http_status_as_error(false)
@@ -157,7 +159,10 @@ impl AdminClient {
     /// As [`AdminClient::swap`].
     pub fn rollback(&self, name: &str, to: Option<&str>) -> Result<SwapRecord, ClientError> {
         let query = to.map(|to| format!("?to={}", utf8_percent_encode(to, NON_ALPHANUMERIC)));
-        self.post(&path(name, &format!("/rollback{}", query.unwrap_or_default())), &[])
+        self.post(
+            &path(name, &format!("/rollback{}", query.unwrap_or_default())),
+            &[],
+        )
     }
 
     /// Puts a fresh instance behind an endpoint.
@@ -192,7 +197,10 @@ impl AdminClient {
             }
         };
         let request = self.agent.post(format!("{}{path}", self.url));
-        let request = request.config().timeout_global(Some(ACTION_TIME_MAX)).build();
+        let request = request
+            .config()
+            .timeout_global(Some(ACTION_TIME_MAX))
+            .build();
         self.read(request.header("authorization", token.header()).send(body))
     }
 
@@ -238,7 +246,9 @@ pub fn port_of(url: &str) -> Option<u16> {
     if authority.is_empty() || authority.contains(['/', '?', '#', '@']) {
         return None;
     }
-    let after_v6 = authority.rsplit_once(']').map_or(authority, |(_, rest)| rest);
+    let after_v6 = authority
+        .rsplit_once(']')
+        .map_or(authority, |(_, rest)| rest);
     match after_v6.rsplit_once(':') {
         Some((_, port)) => port.parse().ok(),
         None => Some(80),
@@ -259,7 +269,13 @@ mod tests {
         assert_eq!(port_of("http://127.0.0.1:7078"), Some(7078));
         assert_eq!(port_of("http://[::1]:9/"), Some(9));
         assert_eq!(port_of("http://[::1]"), Some(80));
-        for url in ["127.0.0.1:7078", "https://h:1", "http://", "http://h:x", "http://u@h:1"] {
+        for url in [
+            "127.0.0.1:7078",
+            "https://h:1",
+            "http://",
+            "http://h:x",
+            "http://u@h:1",
+        ] {
             assert_eq!(port_of(url), None, "{url}");
         }
     }

@@ -13,7 +13,9 @@ use super::token::Token;
 
 /// Refuses what a stranger's page may have sent.
 pub(super) fn check_place(uri: &Uri, headers: &HeaderMap) -> Result<(), (StatusCode, Problem)> {
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let host = headers
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok());
     let named = [host, uri.authority().map(|authority| authority.as_str())];
     let foreign = named.into_iter().flatten().find(|host| !is_loopback(host));
     if foreign.is_some() || host.is_none() {
@@ -43,7 +45,9 @@ pub(super) fn check_token(
     token: &Token,
     file: &str,
 ) -> Result<(), (StatusCode, Problem)> {
-    let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let value = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok());
     let (code, found) = match value.and_then(|value| value.split_once(' ')) {
         Some((scheme, given)) if scheme.eq_ignore_ascii_case("bearer") => {
             match token.matches(given.trim()) {
@@ -54,7 +58,8 @@ pub(super) fn check_token(
         Some(_) => ("no-token", "another scheme"),
         None => ("no-token", "no token"),
     };
-    let text = format!("expected `Authorization: Bearer TOKEN` with the token in {file}, found {found}");
+    let text =
+        format!("expected `Authorization: Bearer TOKEN` with the token in {file}, found {found}");
     Err((StatusCode::UNAUTHORIZED, Problem::new(code, text)))
 }
 
@@ -67,7 +72,9 @@ fn is_loopback(host: &str) -> bool {
         None => host.split_once(':').map_or(host, |(name, _)| name),
     };
     name.eq_ignore_ascii_case("localhost")
-        || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+        || name
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]
@@ -85,7 +92,13 @@ mod tests {
 
     #[test]
     fn only_loopback_names_are_answered() {
-        for host in ["127.0.0.1:7078", "localhost", "LOCALHOST:1", "[::1]:7078", "127.9.9.9"] {
+        for host in [
+            "127.0.0.1:7078",
+            "localhost",
+            "LOCALHOST:1",
+            "[::1]:7078",
+            "127.9.9.9",
+        ] {
             assert_eq!(code(&[("host", host)]), None, "{host}");
         }
         for host in [
@@ -97,7 +110,11 @@ mod tests {
             "10.0.0.1:7078",
             "",
         ] {
-            assert_eq!(code(&[("host", host)]).as_deref(), Some("foreign-host"), "{host}");
+            assert_eq!(
+                code(&[("host", host)]).as_deref(),
+                Some("foreign-host"),
+                "{host}"
+            );
         }
         assert_eq!(code(&[]).as_deref(), Some("foreign-host"));
         let rebound = Uri::from_static("http://evil.example/v1/status");
@@ -118,7 +135,11 @@ mod tests {
             ("sec-fetch-site", "cross-site"),
             ("sec-fetch-site", "same-site"),
         ] {
-            assert_eq!(code(&[host, foreign]).as_deref(), Some("cross-origin"), "{foreign:?}");
+            assert_eq!(
+                code(&[host, foreign]).as_deref(),
+                Some("cross-origin"),
+                "{foreign:?}"
+            );
         }
     }
 

@@ -38,7 +38,13 @@ impl Listener for BoundedListener {
         let place = self.places.clone().acquire_owned().await.ok();
         // Its own `accept` backs off when the process is out of file descriptors.
         let (stream, peer) = Listener::accept(&mut self.listener).await;
-        (Place { stream, _place: place }, peer)
+        (
+            Place {
+                stream,
+                _place: place,
+            },
+            peer,
+        )
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {

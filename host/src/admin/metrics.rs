@@ -25,24 +25,67 @@ fn write_host(page: &mut String, host: &HostStatus) -> fmt::Result {
     family(page, "instar_host_info", "gauge", "The host; always 1.")?;
     let labels = labels(&[("version", &host.version), ("address", &host.address)]);
     writeln!(page, "instar_host_info{labels} 1")?;
-    family(page, "instar_host_up_seconds", "gauge", "Since when the host runs.")?;
+    family(
+        page,
+        "instar_host_up_seconds",
+        "gauge",
+        "Since when the host runs.",
+    )?;
     writeln!(page, "instar_host_up_seconds {}", host.up.as_secs_f64())
 }
 
 /// One number of an endpoint: name, sort, help, and how to read it.
-type Family = (&'static str, &'static str, &'static str, fn(&EndpointStatus) -> f64);
+type Family = (
+    &'static str,
+    &'static str,
+    &'static str,
+    fn(&EndpointStatus) -> f64,
+);
 
 const FAMILIES: &[Family] = &[
-    ("up_seconds", "gauge", "Since when the host has the endpoint.", |e| e.up.as_secs_f64()),
-    ("inbox_messages", "gauge", "Messages that wait.", |e| e.inbox as f64),
-    ("inbox_limit_messages", "gauge", "Messages that may wait.", |e| e.inbox_limit as f64),
-    ("memory_bytes", "gauge", "Linear memory of the instance.", |e| e.memory_bytes as f64),
-    ("memory_limit_bytes", "gauge", "Its limit.", |e| e.memory_limit_bytes as f64),
-    ("open_calls", "gauge", "Calls that wait for an answer.", |e| e.open_calls as f64),
-    ("open_asks", "gauge", "Answers that it waits for.", |e| e.open_asks as f64),
+    (
+        "up_seconds",
+        "gauge",
+        "Since when the host has the endpoint.",
+        |e| e.up.as_secs_f64(),
+    ),
+    ("inbox_messages", "gauge", "Messages that wait.", |e| {
+        e.inbox as f64
+    }),
+    (
+        "inbox_limit_messages",
+        "gauge",
+        "Messages that may wait.",
+        |e| e.inbox_limit as f64,
+    ),
+    (
+        "memory_bytes",
+        "gauge",
+        "Linear memory of the instance.",
+        |e| e.memory_bytes as f64,
+    ),
+    ("memory_limit_bytes", "gauge", "Its limit.", |e| {
+        e.memory_limit_bytes as f64
+    }),
+    (
+        "open_calls",
+        "gauge",
+        "Calls that wait for an answer.",
+        |e| e.open_calls as f64,
+    ),
+    ("open_asks", "gauge", "Answers that it waits for.", |e| {
+        e.open_asks as f64
+    }),
     ("timers", "gauge", "Timers that run.", |e| e.timers as f64),
-    ("turns_total", "counter", "Turns: messages, answers, timers, notices.", |e| e.turns as f64),
-    ("swaps_total", "counter", "Swaps that worked.", |e| e.swaps as f64),
+    (
+        "turns_total",
+        "counter",
+        "Turns: messages, answers, timers, notices.",
+        |e| e.turns as f64,
+    ),
+    ("swaps_total", "counter", "Swaps that worked.", |e| {
+        e.swaps as f64
+    }),
     ("crashes_total", "counter", "Crashes.", |e| e.crashes as f64),
 ];
 
@@ -61,7 +104,12 @@ fn write_endpoints(page: &mut String, endpoints: &[EndpointStatus]) -> fmt::Resu
         writeln!(page, "{INFO}{labels} 1")?;
     }
     const STATE: &str = "instar_endpoint_state";
-    family(page, STATE, "gauge", "1 for the state that the endpoint is in, 0 for the others.")?;
+    family(
+        page,
+        STATE,
+        "gauge",
+        "1 for the state that the endpoint is in, 0 for the others.",
+    )?;
     for endpoint in endpoints {
         let current = state(&endpoint.state);
         for state in STATES {
@@ -91,12 +139,19 @@ fn write_endpoints(page: &mut String, endpoints: &[EndpointStatus]) -> fmt::Resu
 fn write_guests(page: &mut String, endpoints: &[EndpointStatus]) -> fmt::Result {
     let all = || {
         let of = |e: &'_ EndpointStatus| e.name.clone();
-        endpoints
-            .iter()
-            .flat_map(move |e| e.metrics.iter().map(move |(name, metric)| (of(e), name, metric)))
+        endpoints.iter().flat_map(move |e| {
+            e.metrics
+                .iter()
+                .map(move |(name, metric)| (of(e), name, metric))
+        })
     };
     const COUNTER: &str = "instar_guest_counter_total";
-    family(page, COUNTER, "counter", "A counter of a guest; its name is the label `name`.")?;
+    family(
+        page,
+        COUNTER,
+        "counter",
+        "A counter of a guest; its name is the label `name`.",
+    )?;
     for (endpoint, name, metric) in all() {
         if let Metric::Counter { value } = metric {
             let labels = labels(&[("endpoint", &endpoint), ("name", name)]);
@@ -104,7 +159,12 @@ fn write_guests(page: &mut String, endpoints: &[EndpointStatus]) -> fmt::Result 
         }
     }
     const GAUGE: &str = "instar_guest_gauge";
-    family(page, GAUGE, "gauge", "A gauge of a guest; its name is the label `name`.")?;
+    family(
+        page,
+        GAUGE,
+        "gauge",
+        "A gauge of a guest; its name is the label `name`.",
+    )?;
     for (endpoint, name, metric) in all() {
         if let Metric::Gauge { value } = metric {
             let labels = labels(&[("endpoint", &endpoint), ("name", name)]);
@@ -112,9 +172,19 @@ fn write_guests(page: &mut String, endpoints: &[EndpointStatus]) -> fmt::Result 
         }
     }
     const HISTOGRAM: &str = "instar_guest_histogram";
-    family(page, HISTOGRAM, "histogram", "Observations of a guest; its name is the label `name`.")?;
+    family(
+        page,
+        HISTOGRAM,
+        "histogram",
+        "Observations of a guest; its name is the label `name`.",
+    )?;
     for (endpoint, name, metric) in all() {
-        let Metric::Histogram { count, sum, buckets } = metric else {
+        let Metric::Histogram {
+            count,
+            sum,
+            buckets,
+        } = metric
+        else {
             continue;
         };
         let pair = [("endpoint", endpoint.as_str()), ("name", name.as_str())];
@@ -158,7 +228,10 @@ fn family(page: &mut String, name: &str, sort: &str, help: &str) -> fmt::Result 
 fn labels(pairs: &[(&str, &str)]) -> String {
     let mut text = String::from("{");
     for (index, (name, value)) in pairs.iter().enumerate() {
-        let value = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+        let value = value
+            .replace('\\', "\\\\")
+            .replace('"', "\\\"")
+            .replace('\n', "\\n");
         let comma = if index == 0 { "" } else { "," };
         let _ = write!(text, "{comma}{name}=\"{value}\"");
     }
@@ -207,7 +280,10 @@ mod tests {
             sum: 7.5,
             buckets: vec![(2.0, 3), (1.0, 2)],
         };
-        let page = page(&[("lag", histogram), ("depth", Metric::Gauge { value: f64::NAN })]);
+        let page = page(&[
+            ("lag", histogram),
+            ("depth", Metric::Gauge { value: f64::NAN }),
+        ]);
         let name = r#"{endpoint="count\"er",name="lag""#;
         for line in [
             format!(r#"_bucket{name},le="1"}} 2"#),
@@ -216,7 +292,10 @@ mod tests {
             format!("_sum{name}}} 7.5"),
             format!("_count{name}}} 6"),
         ] {
-            assert!(page.contains(&format!("instar_guest_histogram{line}\n")), "{page}");
+            assert!(
+                page.contains(&format!("instar_guest_histogram{line}\n")),
+                "{page}"
+            );
         }
         assert!(page.contains(r#"name="depth"} NaN"#), "{page}");
     }
@@ -232,7 +311,10 @@ mod tests {
         assert_eq!(declared.len(), distinct.len());
         for line in page.lines().filter(|line| !line.starts_with('#')) {
             let name = line.split(['{', ' ']).next().unwrap();
-            assert!(name.starts_with("instar_") && distinct.contains(name), "{line}");
+            assert!(
+                name.starts_with("instar_") && distinct.contains(name),
+                "{line}"
+            );
         }
     }
 }

@@ -140,7 +140,10 @@ impl AdminServer {
         };
         if tokio::time::timeout(STOP_TIME_MAX, orderly).await.is_err() {
             let actions = self.shared.actions.len();
-            tracing::warn!(actions, "admin requests did not end in time, cutting them off");
+            tracing::warn!(
+                actions,
+                "admin requests did not end in time, cutting them off"
+            );
         }
     }
 }
@@ -159,7 +162,10 @@ fn routes(shared: Arc<Shared>) -> Router {
         .route("/healthz", get(async || "ok\n"))
         .route("/metrics", get(get_metrics))
         .route("/v1/status", get(get_status))
-        .route("/v1/plugins", get(async |State(host): Host| Json(host.control.plugins())))
+        .route(
+            "/v1/plugins",
+            get(async |State(host): Host| Json(host.control.plugins())),
+        )
         .route("/v1/endpoints/{name}", get(get_endpoint))
         .route("/v1/endpoints/{name}/history", get(get_history))
         .route("/v1/endpoints/{name}/metadata", get(get_metadata))
@@ -311,14 +317,20 @@ fn found<T: Serialize>(host: &Shared, name: &str, what: Option<T>) -> Answer<T> 
 
 fn check_name(name: &str) -> Result<(), Failure> {
     check_endpoint_name(name).map_err(|error| {
-        Failure(StatusCode::BAD_REQUEST, Problem::new("bad-name", error.to_string()))
+        Failure(
+            StatusCode::BAD_REQUEST,
+            Problem::new("bad-name", error.to_string()),
+        )
     })
 }
 
 async fn read_component(request: Request<Body>) -> Result<bytes::Bytes, Failure> {
     let too_large = || {
         let text = format!("the component is larger than the limit of {COMPONENT_BYTES_MAX} bytes");
-        Failure(StatusCode::PAYLOAD_TOO_LARGE, Problem::new("too-large", text))
+        Failure(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            Problem::new("too-large", text),
+        )
     };
     let claimed = request.headers().get(header::CONTENT_LENGTH);
     let claimed = claimed.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
@@ -333,16 +345,25 @@ async fn read_component(request: Request<Body>) -> Result<bytes::Bytes, Failure>
         Ok(Err(_)) if claimed.is_none() => return Err(too_large()),
         Ok(Err(error)) => {
             let text = format!("the body broke off: {error}");
-            return Err(Failure(StatusCode::BAD_REQUEST, Problem::new("bad-request", text)));
+            return Err(Failure(
+                StatusCode::BAD_REQUEST,
+                Problem::new("bad-request", text),
+            ));
         }
         Err(_) => {
             let text = format!("the body did not arrive within {BODY_TIME_MAX:?}");
-            return Err(Failure(StatusCode::REQUEST_TIMEOUT, Problem::new("too-slow", text)));
+            return Err(Failure(
+                StatusCode::REQUEST_TIMEOUT,
+                Problem::new("too-slow", text),
+            ));
         }
     };
     if bytes.is_empty() {
         let text = "expected a component as the body, found nothing";
-        return Err(Failure(StatusCode::BAD_REQUEST, Problem::new("bad-request", text)));
+        return Err(Failure(
+            StatusCode::BAD_REQUEST,
+            Problem::new("bad-request", text),
+        ));
     }
     Ok(bytes)
 }

@@ -25,7 +25,9 @@ async fn start(control: FakeControl) -> Running {
     let data = tempfile::tempdir().unwrap();
     let (asked, done) = (control.asked.clone(), control.done.clone());
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
-    let server = AdminServer::start(any, data.path(), Arc::new(control)).await.unwrap();
+    let server = AdminServer::start(any, data.path(), Arc::new(control))
+        .await
+        .unwrap();
     Running {
         server,
         asked,
@@ -49,7 +51,9 @@ impl Running {
         body: impl FnOnce(AdminClient) -> T + Send + 'static,
     ) -> T {
         let client = AdminClient::new(&self.url(), self.token()).unwrap();
-        tokio::task::spawn_blocking(move || body(client)).await.unwrap()
+        tokio::task::spawn_blocking(move || body(client))
+            .await
+            .unwrap()
     }
 
     /// One request as text; the whole answer as text.
@@ -57,7 +61,9 @@ impl Running {
         let address = self.server.address();
         let exchange = move || {
             let mut socket = TcpStream::connect(address).unwrap();
-            socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+            socket
+                .set_read_timeout(Some(Duration::from_secs(10)))
+                .unwrap();
             socket.write_all(request.as_bytes()).unwrap();
             let mut answer = String::new();
             let _ = socket.read_to_string(&mut answer);
@@ -124,11 +130,15 @@ async fn a_refusal_says_why_and_carries_its_record() {
         .with_client(|client| {
             let (status, code, text) = problem(client.endpoint("nobody"));
             assert_eq!((status, code.as_str()), (404, "endpoint-not-found"));
-            assert!(text.contains("`nobody`") && text.contains("it has `counter`"), "{text}");
+            assert!(
+                text.contains("`nobody`") && text.contains("it has `counter`"),
+                "{text}"
+            );
             assert_eq!(problem(client.swap("nobody", b"x")).0, 404);
             assert_eq!(problem(client.swap("no body", b"x")).1, "bad-name");
             assert_eq!(problem(client.swap("counter", b"")).1, "bad-request");
-            let ClientError::Problem { status, problem } = client.swap("counter", b"bad").unwrap_err()
+            let ClientError::Problem { status, problem } =
+                client.swap("counter", b"bad").unwrap_err()
             else {
                 panic!("another error");
             };
@@ -184,19 +194,29 @@ async fn a_component_beyond_the_limit_is_refused_before_it_is_read() {
             token.trim()
         ))
         .await;
-    assert!(answer.starts_with("HTTP/1.1 413") && answer.contains("too-large"), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 413") && answer.contains("too-large"),
+        "{answer}"
+    );
 }
 
 #[tokio::test]
 async fn health_and_metrics_are_plain_text() {
     let running = start(FakeControl::default()).await;
     let host = running.server.address();
-    let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    let get =
+        |path: &str| format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
     assert!(running.raw(get("/healthz")).await.ends_with("\r\n\r\nok\n"));
     let page = running.raw(get("/metrics")).await;
-    assert!(page.contains("instar_endpoint_turns_total{endpoint=\"counter\"} 12\n"), "{page}");
+    assert!(
+        page.contains("instar_endpoint_turns_total{endpoint=\"counter\"} 12\n"),
+        "{page}"
+    );
     let nothing = running.raw(get("/v2/status")).await;
-    assert!(nothing.starts_with("HTTP/1.1 404") && nothing.contains("not-found"), "{nothing}");
+    assert!(
+        nothing.starts_with("HTTP/1.1 404") && nothing.contains("not-found"),
+        "{nothing}"
+    );
 }
 
 #[tokio::test]
@@ -236,7 +256,9 @@ async fn it_listens_on_loopback_only() {
     let data = tempfile::tempdir().unwrap();
     let everywhere = SocketAddr::from(([0, 0, 0, 0], 0));
     let control = Arc::new(FakeControl::default());
-    let error = AdminServer::start(everywhere, data.path(), control).await.unwrap_err();
+    let error = AdminServer::start(everywhere, data.path(), control)
+        .await
+        .unwrap_err();
     assert!(matches!(error, AdminError::NotLoopback { .. }), "{error}");
 }
 
@@ -250,7 +272,10 @@ async fn a_host_that_is_not_there_is_unreachable() {
         [client.status().err(), client.stop("counter").err()]
     });
     for error in outcome.await.unwrap() {
-        assert!(matches!(error, Some(ClientError::Unreachable { .. })), "{error:?}");
+        assert!(
+            matches!(error, Some(ClientError::Unreachable { .. })),
+            "{error:?}"
+        );
     }
 }
 

@@ -47,7 +47,11 @@ pub enum TokenError {
 impl Token {
     /// A new token that nobody can guess.
     pub fn random() -> Self {
-        Self(format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple()))
+        Self(format!(
+            "{}{}",
+            Uuid::new_v4().simple(),
+            Uuid::new_v4().simple()
+        ))
     }
 
     /// Reads the token that a server left in `path`.
@@ -99,7 +103,11 @@ impl fmt::Debug for Token {
 /// [`TokenError::NoPlace`] if none of them is known.
 pub fn state_dir(data: Option<&Path>) -> Result<PathBuf, TokenError> {
     // The XDG rules: a value that is empty or relative counts as not set.
-    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
+    let absolute = |name| {
+        std::env::var_os(name)
+            .map(PathBuf::from)
+            .filter(|p| p.is_absolute())
+    };
     match data {
         Some(data) => Ok(data.to_owned()),
         None => absolute("XDG_STATE_HOME")
@@ -177,7 +185,10 @@ impl Drop for TokenFile {
 #[cfg(unix)]
 fn make_private_dir(dir: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::DirBuilderExt as _;
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
 }
 
 #[cfg(not(unix))]
@@ -243,9 +254,17 @@ mod tests {
     fn a_file_without_a_token_is_named() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x");
-        assert!(Token::read(&path).unwrap_err().to_string().contains("cannot read"));
+        assert!(
+            Token::read(&path)
+                .unwrap_err()
+                .to_string()
+                .contains("cannot read")
+        );
         std::fs::write(&path, "abc").unwrap();
         let error = Token::read(&path).unwrap_err().to_string();
-        assert!(error.contains("expected 64 hex digits, found 3 bytes"), "{error}");
+        assert!(
+            error.contains("expected 64 hex digits, found 3 bytes"),
+            "{error}"
+        );
     }
 }

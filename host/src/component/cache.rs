@@ -80,7 +80,11 @@ impl Cache {
 
     fn path(&self, code: &Code) -> Option<PathBuf> {
         let dir = self.dir.as_ref()?;
-        Some(dir.join(format!("{}-{:016x}.cwasm", code.digest(), self.compatibility)))
+        Some(dir.join(format!(
+            "{}-{:016x}.cwasm",
+            code.digest(),
+            self.compatibility
+        )))
     }
 
     fn forget_the_oldest(&self) {

@@ -105,7 +105,9 @@ pub enum LoadError {
         reason: String,
     },
     /// Grant the right in the sidecar, or do not run it.
-    #[error("needs the right `{right}` (for {reason}), which the sidecar does not grant: add it to `grants`")]
+    #[error(
+        "needs the right `{right}` (for {reason}), which the sidecar does not grant: add it to `grants`"
+    )]
     MissingRight {
         /// The right.
         right: String,
@@ -145,9 +147,7 @@ pub(crate) fn not_a_component(bytes: &[u8]) -> Option<String> {
     match bytes {
         [] => Some("the file is empty".to_owned()),
         [0, b'a', b's', b'm', 0x0d, 0, 1, 0, ..] => None,
-        [0, b'a', b's', b'm', 1, 0, 0, 0, ..] => {
-            Some("a core module, not a component".to_owned())
-        }
+        [0, b'a', b's', b'm', 1, 0, 0, 0, ..] => Some("a core module, not a component".to_owned()),
         [0, b'a', b's', b'm', ..] => Some("Wasm of an unknown version".to_owned()),
         [0x7f, b'E', b'L', b'F', ..] => Some("an ELF file".to_owned()),
         _ => {

@@ -3,9 +3,7 @@
 use bytes::Bytes;
 
 use super::bindings::instar::endpoint::{description as wit, types};
-use super::metadata::{
-    Case, Field, Handler, MessageType, Metadata, StateSupport, TypeNode,
-};
+use super::metadata::{Case, Field, Handler, MessageType, Metadata, StateSupport, TypeNode};
 use crate::address::{EndpointAddress, Location};
 use crate::error::RpcError;
 use crate::message::Message;
@@ -40,7 +38,10 @@ pub(super) fn address_in(
         None => here.clone(),
         Some(text) => text.parse().map_err(|error| types::Failure {
             code: "network".to_owned(),
-            text: format!("the reference to `{}` cannot be used: {error}", reference.name),
+            text: format!(
+                "the reference to `{}` cannot be used: {error}",
+                reference.name
+            ),
         })?,
     };
     Ok(EndpointAddress::new(reference.name, location))

@@ -137,11 +137,14 @@ impl Engine {
         })?;
         let ticks = Arc::new(AtomicU64::new(0));
         let stop_ticking = Arc::new(AtomicBool::new(false));
-        start_clock(engine.clone(), Arc::clone(&ticks), Arc::clone(&stop_ticking)).map_err(
-            |source| EngineError::Engine {
-                reason: format!("cannot start the clock thread: {source}"),
-            },
-        )?;
+        start_clock(
+            engine.clone(),
+            Arc::clone(&ticks),
+            Arc::clone(&stop_ticking),
+        )
+        .map_err(|source| EngineError::Engine {
+            reason: format!("cannot start the clock thread: {source}"),
+        })?;
         let inner = Inner {
             engine,
             linker,

@@ -111,9 +111,10 @@ impl Instance {
     ) -> Result<Self, LoadError> {
         rights::check(&loaded.rights, &[], &settings.grants)?;
         let limits = &settings.limits;
-        let pre = PluginWithRegistryPre::new(loaded.pre).map_err(|error| LoadError::WrongWorld {
-            reason: format!("{error:#}"),
-        })?;
+        let pre =
+            PluginWithRegistryPre::new(loaded.pre).map_err(|error| LoadError::WrongWorld {
+                reason: format!("{error:#}"),
+            })?;
         let state = HostState::new(engine, surroundings, limits.memory_bytes);
         let mut store = Store::new(engine.wasmtime(), state);
         store.limiter(|state| &mut state.memory);
@@ -162,7 +163,11 @@ impl Instance {
         rights::check(&[], &metadata.rights, &settings.grants)?;
         // Set once: what describes itself differently later does not rename its log lines.
         let _ = store.data().version.set(metadata.version.clone());
-        tracing::debug!(digest = code.digest(), version = metadata.version, "instantiated");
+        tracing::debug!(
+            digest = code.digest(),
+            version = metadata.version,
+            "instantiated"
+        );
         Ok(Self {
             store,
             plugin,
@@ -209,7 +214,11 @@ impl Instance {
             }
             Ok(volatile) => {
                 // A guest that never said where it is handled the batch as one turn.
-                let done = if turn.stopped { turn.done() } else { events.len() };
+                let done = if turn.stopped {
+                    turn.done()
+                } else {
+                    events.len()
+                };
                 if !turn.stopped {
                     state.commit();
                 }

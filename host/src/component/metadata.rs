@@ -57,7 +57,10 @@ pub struct MessageType {
 /// One node of a type tree; a `u32` is an index into the same list. The encoding of each is
 /// written in `wit/description.wit`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "each is documented at its counterpart in the contract")]
+#[expect(
+    missing_docs,
+    reason = "each is documented at its counterpart in the contract"
+)]
 pub enum TypeNode {
     Boolean,
     Signed8,
@@ -117,7 +120,10 @@ impl Metadata {
     pub fn check(&self) -> Result<(), String> {
         crate::address::check_endpoint_name(&self.name).map_err(|error| error.to_string())?;
         if let Err(error) = self.version.parse::<semver::Version>() {
-            return Err(format!("`{}` is no semantic version: {error}", self.version));
+            return Err(format!(
+                "`{}` is no semantic version: {error}",
+                self.version
+            ));
         }
         let state = &self.state;
         for (list, what) in [(&state.reads, "reads"), (&state.writes, "writes")] {
@@ -155,7 +161,9 @@ impl MessageType {
         }
         if count == 0 || count > NODES_MAX {
             let kind = &self.kind;
-            return Err(format!("`{kind}` has {count} type nodes, expected 1 to {NODES_MAX}"));
+            return Err(format!(
+                "`{kind}` has {count} type nodes, expected 1 to {NODES_MAX}"
+            ));
         }
         let outside = |index: &u32| *index as usize >= count;
         match self.nodes.iter().flat_map(TypeNode::children).find(outside) {

@@ -63,7 +63,11 @@ impl Output {
         {
             let mut guard = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
             let lines = &mut *guard;
-            let buffer = if is_err { &mut lines.err } else { &mut lines.out };
+            let buffer = if is_err {
+                &mut lines.err
+            } else {
+                &mut lines.out
+            };
             for byte in bytes {
                 if *byte != b'\n' {
                     buffer.push(*byte);
@@ -170,9 +174,15 @@ mod tests {
             output.write(true, format!("line {number}\n").as_bytes());
         }
         output.write(true, b"no newline");
-        assert_eq!(told.lock().unwrap().first(), Some(&(false, "hello".to_owned())));
+        assert_eq!(
+            told.lock().unwrap().first(),
+            Some(&(false, "hello".to_owned()))
+        );
         let tail = output.take_tail();
-        assert!(tail.starts_with("line 12\n") && tail.ends_with("no newline"), "{tail}");
+        assert!(
+            tail.starts_with("line 12\n") && tail.ends_with("no newline"),
+            "{tail}"
+        );
         assert_eq!(output.take_tail(), "");
     }
 }

@@ -35,9 +35,15 @@ fn need_of(import: &str) -> Need {
         "wasi:clocks/wall-clock" | "wasi:clocks/monotonic-clock" => Need::Right("clock"),
         // What `std` cannot do without: output streams, exit, and arguments, environment and
         // directories, which are all empty here. Randomness opens nothing.
-        _ if ["instar:endpoint/", "wasi:cli/", "wasi:io/", "wasi:filesystem/", "wasi:random/"]
-            .iter()
-            .any(|prefix| interface.starts_with(prefix)) =>
+        _ if [
+            "instar:endpoint/",
+            "wasi:cli/",
+            "wasi:io/",
+            "wasi:filesystem/",
+            "wasi:random/",
+        ]
+        .iter()
+        .any(|prefix| interface.starts_with(prefix)) =>
         {
             Need::Nothing
         }
@@ -109,7 +115,10 @@ mod tests {
         };
         assert!(check(&[], &["clock".to_owned()], &granted).is_ok());
         let error = check(&[registry], &[], &granted).unwrap_err().to_string();
-        assert!(error.contains("registry") && error.contains("grants"), "{error}");
+        assert!(
+            error.contains("registry") && error.contains("grants"),
+            "{error}"
+        );
         assert!(check(&[], &["registry".to_owned()], &granted).is_err());
     }
 
@@ -122,7 +131,10 @@ mod tests {
 
     #[test]
     fn sockets_and_http_are_not_offered() {
-        assert!(matches!(need_of("wasi:sockets/tcp@0.2.6"), Need::NotOffered));
+        assert!(matches!(
+            need_of("wasi:sockets/tcp@0.2.6"),
+            Need::NotOffered
+        ));
         assert!(matches!(need_of("wasi:http/types@0.2.0"), Need::NotOffered));
         assert!(matches!(need_of("wasi:cli/stdout@0.2.6"), Need::Nothing));
     }

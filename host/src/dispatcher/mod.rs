@@ -84,7 +84,9 @@ impl Dispatcher {
     /// # Errors
     /// [`RpcError::Stopped`] after shutdown.
     pub(crate) fn transport(&self) -> Result<Arc<Transport>, RpcError> {
-        self.transport.load_full().ok_or_else(|| self.host_stopped())
+        self.transport
+            .load_full()
+            .ok_or_else(|| self.host_stopped())
     }
 
     pub(crate) fn host_stopped(&self) -> RpcError {

@@ -111,7 +111,9 @@ impl Running {
     pub(super) fn new(code: &Code, prepared: &Prepared, settings: EndpointSettings) -> Self {
         let metadata = Arc::clone(prepared.instance.metadata());
         let answered = metadata.handles.iter().filter(|h| h.reply.is_some());
-        let answers = answered.map(|handler| handler.request.kind.clone()).collect();
+        let answers = answered
+            .map(|handler| handler.request.kind.clone())
+            .collect();
         Self {
             answers: Arc::new(answers),
             id: VersionId {

@@ -90,7 +90,10 @@ mod tests {
         assert_eq!(history.versions().len(), VERSIONS_MAX);
         assert_eq!(history.earlier(None), Some(version(8).1));
         assert_eq!(history.earlier(Some("6.0.0")), Some(version(6).1));
-        assert_eq!(history.earlier(Some(version(7).1.digest())), Some(version(7).1));
+        assert_eq!(
+            history.earlier(Some(version(7).1.digest())),
+            Some(version(7).1)
+        );
         assert_eq!(history.earlier(Some("9.0.0")), None, "it runs already");
         assert_eq!(history.earlier(Some("1.0.0")), None, "it is kept no longer");
     }

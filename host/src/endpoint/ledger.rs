@@ -302,7 +302,10 @@ mod tests {
         assert!(ledger.answered(first, answer.clone()).is_none());
         let due = ledger.take_due(MS * 11, 10);
         assert_eq!(names(&due), ["on-reply"]);
-        assert!(ledger.answered(second, answer).is_none(), "it timed out before");
+        assert!(
+            ledger.answered(second, answer).is_none(),
+            "it timed out before"
+        );
         assert_eq!(ledger.counts(), Counts::default());
         assert_eq!(ledger.next_due(), None);
     }
@@ -317,7 +320,10 @@ mod tests {
             panic!("{events:?}");
         };
         let text = outcome.as_ref().unwrap_err().to_string();
-        assert_eq!(text, "no answer from `t` on here within 5ms; this limit is `timeout-ms`");
+        assert_eq!(
+            text,
+            "no answer from `t` on here within 5ms; this limit is `timeout-ms`"
+        );
     }
 
     #[test]

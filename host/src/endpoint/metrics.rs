@@ -60,7 +60,10 @@ impl Metrics {
             .collect();
         if self.refused > 0 {
             let value = self.refused;
-            all.insert("instar.metrics_refused".to_owned(), Metric::Counter { value });
+            all.insert(
+                "instar.metrics_refused".to_owned(),
+                Metric::Counter { value },
+            );
         }
         all
     }
@@ -162,6 +165,9 @@ mod tests {
         };
         assert_eq!(count, 7);
         assert_eq!(buckets.iter().map(|(_, n)| n).sum::<u64>(), 7);
-        assert!(buckets.iter().any(|(bound, n)| *bound == 4e-6 && *n == 1), "{buckets:?}");
+        assert!(
+            buckets.iter().any(|(bound, n)| *bound == 4e-6 && *n == 1),
+            "{buckets:?}"
+        );
     }
 }

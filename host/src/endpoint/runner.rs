@@ -177,21 +177,27 @@ impl Runner {
     /// Fills `batch` with what is there, without waiting.
     fn gather(&mut self, batch: &mut Vec<Event>) {
         while batch.len() < BATCH_MAX {
-            let Some(event) = self.pending.pop_front() else { break };
+            let Some(event) = self.pending.pop_front() else {
+                break;
+            };
             batch.push(event);
         }
         let now = lock(&self.endpoint.clock).now();
         let room = BATCH_MAX.saturating_sub(batch.len());
         batch.extend(lock(&self.endpoint.ledger).take_due(now, room));
         while batch.len() < BATCH_MAX {
-            let Ok(notice) = self.notices.try_recv() else { break };
+            let Ok(notice) = self.notices.try_recv() else {
+                break;
+            };
             batch.extend(self.event_of(notice));
         }
         if self.draining.is_some() {
             return;
         }
         while batch.len() < BATCH_MAX {
-            let Some(posted) = self.queue.try_take() else { break };
+            let Some(posted) = self.queue.try_take() else {
+                break;
+            };
             batch.extend(self.accept(posted));
         }
     }
@@ -292,7 +298,10 @@ impl Runner {
             Err(crash) => crash.done,
         };
         let turns = u64::try_from(done).unwrap_or(u64::MAX);
-        self.endpoint.counters.turns.fetch_add(turns, Ordering::Relaxed);
+        self.endpoint
+            .counters
+            .turns
+            .fetch_add(turns, Ordering::Relaxed);
         let finished = batch.drain(..done.min(batch.len()));
         let (mut stopped, mut started) = (false, false);
         for event in finished {
@@ -355,7 +364,8 @@ impl Runner {
             if matches!(error, RpcError::Timeout { .. }) {
                 self.blocked.pop_front();
             }
-            self.endpoint.dead_letter(&format!("{kind} to {to}"), &error);
+            self.endpoint
+                .dead_letter(&format!("{kind} to {to}"), &error);
             self.pending.push_back(Event::Error(error));
         }
         self.endpoint.carry_out(&mut self.blocked);
@@ -366,7 +376,12 @@ impl Runner {
         let endpoint = Arc::clone(&self.endpoint);
         endpoint.counters.crashes.fetch_add(1, Ordering::Relaxed);
         let event = culprit.as_ref().map_or_else(String::new, Event::label);
-        tracing::error!(endpoint = endpoint.name(), event, reason = crash.reason, "crashed");
+        tracing::error!(
+            endpoint = endpoint.name(),
+            event,
+            reason = crash.reason,
+            "crashed"
+        );
         let error = RpcError::Crashed {
             endpoint: endpoint.name().to_owned(),
             reason: crash.reason.clone(),
@@ -503,7 +518,9 @@ impl Runner {
 
     /// What a failed endpoint does: answer its callers at once.
     async fn refuse_everything(&mut self) {
-        let Life::Failed(error) = &self.life else { return };
+        let Life::Failed(error) = &self.life else {
+            return;
+        };
         let error = error.clone();
         tokio::select! {
             biased;

@@ -28,7 +28,11 @@ pub(crate) enum Verdict {
 impl RestartBudget {
     /// Judges a crash at `now`, on any clock that only goes forward.
     pub(crate) fn crashed(&mut self, now: Duration) -> Verdict {
-        while self.crashes.front().is_some_and(|at| now.saturating_sub(*at) >= WINDOW) {
+        while self
+            .crashes
+            .front()
+            .is_some_and(|at| now.saturating_sub(*at) >= WINDOW)
+        {
             self.crashes.pop_front();
         }
         let before = self.crashes.len();
@@ -55,11 +59,20 @@ mod tests {
     #[test]
     fn the_first_crash_costs_no_time_and_the_next_ones_ever_more() {
         let mut budget = RestartBudget::default();
-        let waits: Vec<_> = (0..6).map(|n| budget.crashed(Duration::from_secs(n))).collect();
+        let waits: Vec<_> = (0..6)
+            .map(|n| budget.crashed(Duration::from_secs(n)))
+            .collect();
         let after = |ms| Verdict::RestartAfter(Duration::from_millis(ms));
         assert_eq!(
             waits,
-            [after(0), after(100), after(200), after(400), after(800), Verdict::Fail]
+            [
+                after(0),
+                after(100),
+                after(200),
+                after(400),
+                after(800),
+                Verdict::Fail
+            ]
         );
     }
 
@@ -77,6 +90,9 @@ mod tests {
         let mut budget = RestartBudget::default();
         while budget.crashed(Duration::ZERO) != Verdict::Fail {}
         budget.forgive();
-        assert_eq!(budget.crashed(Duration::ZERO), Verdict::RestartAfter(Duration::ZERO));
+        assert_eq!(
+            budget.crashed(Duration::ZERO),
+            Verdict::RestartAfter(Duration::ZERO)
+        );
     }
 }

@@ -57,7 +57,10 @@ pub enum SwapError {
         kept: String,
     },
     /// The new code was refused before anything stopped.
-    #[error("version {} of `{endpoint}` was rejected: {reason}", version_or_file(record))]
+    #[error(
+        "version {} of `{endpoint}` was rejected: {reason}",
+        version_or_file(record)
+    )]
     Rejected {
         /// Whose.
         endpoint: String,
@@ -67,7 +70,10 @@ pub enum SwapError {
         record: Box<SwapRecord>,
     },
     /// The endpoint stood still, the new version failed, the old one went on with its state.
-    #[error("the swap of `{endpoint}` to version {} was given up: {reason}", version_or_file(record))]
+    #[error(
+        "the swap of `{endpoint}` to version {} was given up: {reason}",
+        version_or_file(record)
+    )]
     GivenUp {
         /// Whose.
         endpoint: String,
@@ -245,7 +251,13 @@ pub(super) async fn swap(
             Ok(record)
         }
         SwapOutcome::Rejected(reason) | SwapOutcome::GivenUp(reason) => {
-            tracing::warn!(endpoint = name, to = record.to.version, reason, by, "swap given up");
+            tracing::warn!(
+                endpoint = name,
+                to = record.to.version,
+                reason,
+                by,
+                "swap given up"
+            );
             Err(SwapError::GivenUp {
                 endpoint: name,
                 reason: reason.clone(),
@@ -279,7 +291,13 @@ fn reject(endpoint: &Endpoint, mut record: SwapRecord, reason: String) -> SwapEr
     record.outcome = SwapOutcome::Rejected(reason.clone());
     let record = lock(&endpoint.history).file(record);
     let (name, by) = (endpoint.name(), &record.by);
-    tracing::warn!(endpoint = name, digest = record.to.digest, reason, by, "rejected");
+    tracing::warn!(
+        endpoint = name,
+        digest = record.to.digest,
+        reason,
+        by,
+        "rejected"
+    );
     SwapError::Rejected {
         endpoint: name.to_owned(),
         reason,
@@ -448,7 +466,9 @@ impl Runner {
         let state = match old.snapshot(state_version).await {
             Ok(state) => state,
             Err(StateError::Refused(reason)) => {
-                return Err(format!("the running version refused the snapshot: {reason}"));
+                return Err(format!(
+                    "the running version refused the snapshot: {reason}"
+                ));
             }
             Err(StateError::Crashed(reason)) => {
                 let reason = format!("the running version crashed in its snapshot: {reason}");

@@ -1,6 +1,6 @@
 //! Directory: the handle to the plugin directory that the rest of the host holds.
 //!
-//! It starts the one task that owns everything ([`super::task`]), hands it what operators ask for
+//! It starts the one task that owns everything (`task`), hands it what operators ask for
 //! and shows the last statuses. Names here are plugin names: file names without `.wasm`. A plugin has
 //! one endpoint or several; [`PluginDirectory::plugin_of`] leads from an endpoint to its plugin.
 //!

@@ -182,3 +182,55 @@ fn read_still(path: &Path, expected: Option<&Seen>, limit: u64) -> Result<Vec<u8
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two files of the same size, written one after the other, differ in their inode alone.
+    #[test]
+    fn another_file_than_the_expected_one_is_moving() {
+        let directory = tempfile::tempdir().unwrap();
+        let (old, new) = (directory.path().join("old"), directory.path().join("new"));
+        std::fs::write(&old, "[config]").unwrap();
+        let seen = listing::seen(&old);
+        std::fs::write(&new, "[limits]").unwrap();
+        assert!(read_component(&old, seen.as_ref(), 100).is_ok());
+        assert!(matches!(
+            read_sidecar(&old, seen.as_ref()),
+            Ok(Some((_, Ok(_))))
+        ));
+        std::fs::rename(&new, &old).unwrap();
+        let read = read_component(&old, seen.as_ref(), 100);
+        assert!(matches!(read, Err(WasmFound::Moving)));
+        assert!(matches!(
+            read_sidecar(&old, seen.as_ref()),
+            Err(WasmFound::Moving)
+        ));
+        std::fs::remove_file(&old).unwrap();
+        let read = read_component(&old, seen.as_ref(), 100);
+        assert!(matches!(read, Err(WasmFound::Moving)));
+    }
+
+    /// A writer that went on after the look.
+    #[test]
+    fn a_file_that_grew_since_the_look_is_moving() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.wasm");
+        std::fs::write(&path, "start").unwrap();
+        let seen = listing::seen(&path);
+        std::fs::write(&path, "start and end").unwrap();
+        let read = read_still(&path, seen.as_ref(), 100);
+        assert!(matches!(read, Err(ReadTrouble::Moving)));
+    }
+
+    #[test]
+    fn a_sidecar_that_is_no_text_is_refused_with_the_place() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.toml");
+        std::fs::write(&path, b"ab\xff").unwrap();
+        let (_, found) = read_sidecar_now(&path);
+        let error = found.unwrap().1.unwrap_err().to_string();
+        assert!(error.contains("not UTF-8 from byte 2"), "{error}");
+    }
+}

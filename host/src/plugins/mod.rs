@@ -5,10 +5,11 @@
 //! is written `NAME.status.json`, what became of it ([`status`]).
 //!
 //! The way of a change, one module per station:
-//! [`watch`] (something happened) - [`listing`] (what lies there now) - [`track`] (is it at rest) -
-//! [`scan`] (what is to be done: pure, told in [`facts`]) - [`examine`] (read, digest, ask what it is) - [`scan`] again -
-//! [`apply`] (do it, all of it or nothing) - [`status_file`]. [`task`] owns it all; [`directory`] is the
-//! handle that others hold, and [`operator`] and [`actions`] are what becomes of their requests.
+//! `watch` (something happened) - `listing` (what lies there now) - `track` (is it at rest) -
+//! `scan` (what is to be done: pure, told in `facts`) - `examine` (read, digest, ask what it is) -
+//! `scan` again - `apply` (do it, all of it or nothing) - `status_file`. `task` owns it all;
+//! [`directory`] is the handle that others hold, and `operator` and `actions` are what becomes of
+//! their requests.
 //!
 //! Invariants
 //! 1. Notifications only wake; every decision is made from a listing. A lost one costs a second.

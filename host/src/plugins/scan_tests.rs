@@ -102,6 +102,19 @@ fn a_file_that_stays_away_is_a_stop() {
 }
 
 #[test]
+fn a_file_that_comes_back_while_it_is_being_stopped_is_loaded_again() {
+    let mut world = with_a();
+    let away = world.files.remove("a.wasm").unwrap();
+    world.glance(1);
+    world.glance(GONE);
+    assert_eq!(world.done(), ["stop a"]);
+    world.files.insert("a.wasm".to_owned(), away);
+    world.glance(1);
+    world.look(1);
+    assert_eq!(world.done(), ["load a: x 1"]);
+}
+
+#[test]
 fn an_unreadable_directory_says_nothing_about_its_files() {
     let mut world = with_a();
     for at in [10, 20_000] {

@@ -7,7 +7,7 @@
 //! 2. A key that nobody reads is an error, never ignored: a typo must not look like a setting.
 //! 3. A missing key means the default of [`EndpointSettings`], written there and nowhere else.
 //!
-//! Not here: reading the file ([`super::examine`]); what a grant opens ([`crate::component`]).
+//! Not here: reading the file (`examine`); what a grant opens ([`crate::component`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;

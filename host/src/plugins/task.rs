@@ -179,11 +179,26 @@ impl<H: Host> Task<H> {
         while let Ok(Some(ended)) =
             tokio::time::timeout_at(deadline, self.jobs.join_next_with_id()).await
         {
-            // What follows from it is for the next start of the host.
-            if let Ok((_, Ended::Acted(_, _, tell))) = ended {
-                tell();
+            // What follows from it is for the next start of the host; how it ended is still told.
+            match ended {
+                Ok((_, Ended::Applied(plugin, done))) => {
+                    self.remember(&plugin, done.record);
+                    let (now, trouble) = (done.now, done.trouble);
+                    self.scan.applied(&plugin, Applied { now, trouble });
+                    self.refresh(&plugin);
+                }
+                Ok((_, Ended::Acted(plugin, effect, tell))) => {
+                    let (acted, record) = *effect;
+                    self.remember(&plugin, record);
+                    self.scan.acted(&plugin, acted, self.now());
+                    self.refresh(&plugin);
+                    tell();
+                }
+                Ok(_) => {}
+                Err(error) => tracing::error!(%error, "plugin work panicked"),
             }
         }
+        self.publish();
         if !self.jobs.is_empty() {
             let left = self.jobs.len();
             tracing::warn!(left, "plugin work did not end in time and is aborted");

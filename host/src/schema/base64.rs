@@ -9,7 +9,9 @@ pub(super) fn encode(bytes: &[u8]) -> String {
         let group = chunk
             .iter()
             .zip([16, 8, 0])
-            .fold(0_u32, |group, (byte, shift)| group | u32::from(*byte) << shift);
+            .fold(0_u32, |group, (byte, shift)| {
+                group | u32::from(*byte) << shift
+            });
         for (index, shift) in [18, 12, 6, 0].into_iter().enumerate() {
             let digit = ALPHABET.get((group >> shift & 0x3f) as usize);
             match digit {
@@ -24,7 +26,9 @@ pub(super) fn encode(bytes: &[u8]) -> String {
 /// Reads what [`encode`] writes; the padding may be missing. `None` for anything else.
 pub(super) fn decode(text: &str) -> Option<Vec<u8>> {
     let digits = text.trim_end_matches('=');
-    if text.len() - digits.len() > 2 || (text.len() != digits.len() && !text.len().is_multiple_of(4)) {
+    if text.len() - digits.len() > 2
+        || (text.len() != digits.len() && !text.len().is_multiple_of(4))
+    {
         return None;
     }
     let mut bytes = Vec::with_capacity(digits.len() / 4 * 3 + 2);
@@ -73,13 +77,18 @@ mod tests {
         ] {
             assert_eq!(encode(plain.as_bytes()), text);
             assert_eq!(decode(text).unwrap(), plain.as_bytes());
-            assert_eq!(decode(text.trim_end_matches('=')).unwrap(), plain.as_bytes());
+            assert_eq!(
+                decode(text.trim_end_matches('=')).unwrap(),
+                plain.as_bytes()
+            );
         }
     }
 
     #[test]
     fn what_is_no_base64_is_refused() {
-        for text in ["A", "A===", "Zg=", "Zg===", "Z g=", "Z-_g", "Zm9vY", "====", "é"] {
+        for text in [
+            "A", "A===", "Zg=", "Zg===", "Z g=", "Z-_g", "Zm9vY", "====", "é",
+        ] {
             assert_eq!(decode(text), None, "{text}");
         }
     }

@@ -24,7 +24,11 @@ impl Budget {
     pub(super) fn enter(&mut self, path: &Path<'_>) -> Result<(), SchemaError> {
         // Not the length of the path: an optional inside an optional adds nothing to that.
         if self.depth >= DEPTH_MAX {
-            return Err(too_large(path, "the depth of values inside values", DEPTH_MAX));
+            return Err(too_large(
+                path,
+                "the depth of values inside values",
+                DEPTH_MAX,
+            ));
         }
         self.depth += 1;
         match self.values.checked_sub(1) {

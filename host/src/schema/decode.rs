@@ -196,7 +196,10 @@ impl<'a> Decoder<'a> {
         self.path.push(Step::Name(case.name.as_str().into()));
         let payload = self.node(case.payload)?;
         self.path.pop();
-        Ok(Value::Object(Map::from_iter([(case.name.clone(), payload)])))
+        Ok(Value::Object(Map::from_iter([(
+            case.name.clone(),
+            payload,
+        )])))
     }
 
     fn text(&mut self, expected: &str) -> Outcome<&'a str> {

@@ -236,7 +236,12 @@ impl<'a> Encoder<'a> {
         })
     }
 
-    fn structure(&mut self, name: &str, fields: &'a [Field], given: &'a Map<String, Value>) -> Outcome {
+    fn structure(
+        &mut self,
+        name: &str,
+        fields: &'a [Field],
+        given: &'a Map<String, Value>,
+    ) -> Outcome {
         let unknown = |found: &&String| fields.iter().all(|field| field.name != **found);
         if let Some(field) = given.keys().find(unknown) {
             return Err(SchemaError::UnknownField {
@@ -252,7 +257,8 @@ impl<'a> Encoder<'a> {
             .filter(|field| !given.contains_key(&field.name) && !optional(field))
             .peekable();
         if missing.peek().is_some() {
-            let typed = |field: &Field| format!("`{}`: {}", field.name, short(self.tree, field.node));
+            let typed =
+                |field: &Field| format!("`{}`: {}", field.name, short(self.tree, field.node));
             return Err(SchemaError::MissingFields {
                 path: self.path.text(),
                 structure: name.to_owned(),
@@ -267,7 +273,13 @@ impl<'a> Encoder<'a> {
         Ok(())
     }
 
-    fn enumeration(&mut self, index: u32, name: &str, cases: &'a [Case], value: &'a Value) -> Outcome {
+    fn enumeration(
+        &mut self,
+        index: u32,
+        name: &str,
+        cases: &'a [Case],
+        value: &'a Value,
+    ) -> Outcome {
         let (case, payload) = match value {
             Value::String(case) => (case.as_str(), None),
             Value::Object(fields) => match fields.iter().next() {

@@ -39,7 +39,11 @@ impl Integer {
             (false, 128) => "u128".to_owned(),
             (true, 128) => "i128".to_owned(),
             (false, _) => format!("u{bits} (0 to {})", self.unsigned_max()),
-            (true, _) => format!("i{bits} ({} to {})", -self.signed_max() - 1, self.signed_max()),
+            (true, _) => format!(
+                "i{bits} ({} to {})",
+                -self.signed_max() - 1,
+                self.signed_max()
+            ),
         }
     }
 
@@ -127,12 +131,18 @@ mod tests {
     fn a_number_outside_of_its_type_is_refused() {
         let integer = |bits, signed| Integer { bits, signed };
         assert_eq!(integer(8, false).from_json(&json!(256)), None);
-        assert_eq!(integer(8, true).from_json(&json!(-128)), Some(Whole::Signed(-128)));
+        assert_eq!(
+            integer(8, true).from_json(&json!(-128)),
+            Some(Whole::Signed(-128))
+        );
         assert_eq!(integer(8, true).from_json(&json!(-129)), None);
         assert_eq!(integer(64, false).from_json(&json!(-1)), None);
         assert_eq!(integer(64, false).from_json(&json!(1.0)), None);
         assert_eq!(integer(64, false).from_json(&json!("1")), None);
-        assert_eq!(integer(128, false).from_json(&json!("1")), Some(Whole::Unsigned(1)));
+        assert_eq!(
+            integer(128, false).from_json(&json!("1")),
+            Some(Whole::Unsigned(1))
+        );
         assert_eq!(integer(16, true).expected(), "i16 (-32768 to 32767)");
     }
 
@@ -141,9 +151,18 @@ mod tests {
         assert_eq!(Whole::Unsigned(u64::MAX.into()).to_json(), json!(u64::MAX));
         assert_eq!(Whole::Signed(u64::MAX.into()).to_json(), json!(u64::MAX));
         assert_eq!(Whole::Signed(i64::MIN.into()).to_json(), json!(i64::MIN));
-        assert_eq!(Whole::Unsigned(1 << 64).to_json(), json!("18446744073709551616"));
-        let wide = Integer { bits: 64, signed: false };
-        assert_eq!(wide.from_json(&json!(u64::MAX)), Some(Whole::Unsigned(u64::MAX.into())));
+        assert_eq!(
+            Whole::Unsigned(1 << 64).to_json(),
+            json!("18446744073709551616")
+        );
+        let wide = Integer {
+            bits: 64,
+            signed: false,
+        };
+        assert_eq!(
+            wide.from_json(&json!(u64::MAX)),
+            Some(Whole::Unsigned(u64::MAX.into()))
+        );
     }
 
     #[test]

@@ -15,7 +15,9 @@ pub fn pseudocode(message: &MessageType) -> String {
     let tree = Tree::unchecked(message);
     let mut writer = Writer::new(tree, PSEUDOCODE_BYTES_MAX);
     let outcome = if message.nodes.is_empty() {
-        writer.name(tree.kind).and_then(|()| writer.write_str(" = ?"))
+        writer
+            .name(tree.kind)
+            .and_then(|()| writer.write_str(" = ?"))
     } else {
         writer.root()
     };
@@ -223,14 +225,22 @@ mod tests {
         check(nodes, "test.Kind { number: u64, text: bytes }");
         check(vec![TypeNode::Unit], "test.Kind");
         check(vec![structure("Empty", &[])], "test.Kind {}");
-        check(vec![TypeNode::TupleOf(vec![1, 1]), TypeNode::Signed8], "test.Kind(i8, i8)");
+        check(
+            vec![TypeNode::TupleOf(vec![1, 1]), TypeNode::Signed8],
+            "test.Kind(i8, i8)",
+        );
         let nodes = vec![TypeNode::Optional(1), TypeNode::MapOf(2, 2), TypeNode::Text];
         check(nodes, "test.Kind = option<map<string, string>>");
         let case = |name: &str, payload| Case {
             name: name.into(),
             payload,
         };
-        let cases = vec![case("Idle", 1), case("Busy", 2), case("Both", 3), case("Full", 4)];
+        let cases = vec![
+            case("Idle", 1),
+            case("Busy", 2),
+            case("Both", 3),
+            case("Full", 4),
+        ];
         let nodes = vec![
             TypeNode::Enumeration {
                 name: "State".into(),
@@ -241,13 +251,19 @@ mod tests {
             TypeNode::TupleOf(vec![2, 2]),
             structure("", &[("since", 2)]),
         ];
-        check(nodes, "test.Kind = Idle | Busy(u8) | Both(u8, u8) | Full { since: u8 }");
+        check(
+            nodes,
+            "test.Kind = Idle | Busy(u8) | Both(u8, u8) | Full { since: u8 }",
+        );
     }
 
     #[test]
     fn a_type_inside_itself_is_written_once() {
         let tree = structure("Tree", &[("leaves", 1)]);
-        check(vec![tree, TypeNode::Sequence(0)], "test.Kind { leaves: list<test.Kind> }");
+        check(
+            vec![tree, TypeNode::Sequence(0)],
+            "test.Kind { leaves: list<test.Kind> }",
+        );
         check(vec![TypeNode::Optional(0)], "test.Kind = option<...>");
     }
 
@@ -262,6 +278,9 @@ mod tests {
         let text = pseudocode(&message);
         assert!(text.len() <= PSEUDOCODE_BYTES_MAX + 3 && text.ends_with("..."));
         check(vec![], "test.Kind = ?");
-        check(vec![structure("X", &[("\u{1b}[2J", 9)])], "test.Kind { ?[2J: () }");
+        check(
+            vec![structure("X", &[("\u{1b}[2J", 9)])],
+            "test.Kind { ?[2J: () }",
+        );
     }
 }

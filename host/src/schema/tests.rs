@@ -88,7 +88,12 @@ fn job_type() -> MessageType {
         ("by_number", 17),
         ("children", 19),
     ];
-    let state = vec![case("Idle", 16), case("Busy", 3), case("Moved", 22), case("Failed", 23)];
+    let state = vec![
+        case("Idle", 16),
+        case("Busy", 3),
+        case("Moved", 22),
+        case("Failed", 23),
+    ];
     message(vec![
         structure("Job", names.map(|(name, node)| field(name, node)).into()),
         TypeNode::Unsigned8,
@@ -161,19 +166,32 @@ fn node() -> impl Strategy<Value = TypeNode> {
         any::<u8>().prop_map(TypeNode::Signed),
         prop_oneof![Just(16_u8), Just(32), Just(64), Just(128)].prop_map(TypeNode::Unsigned),
         prop_oneof![Just(TypeNode::Float32), Just(TypeNode::Float64)],
-        prop_oneof![Just(TypeNode::Character), Just(TypeNode::Text), Just(TypeNode::Bytes)],
+        prop_oneof![
+            Just(TypeNode::Character),
+            Just(TypeNode::Text),
+            Just(TypeNode::Bytes)
+        ],
         Just(TypeNode::Unit),
         index().prop_map(TypeNode::Optional),
         index().prop_map(TypeNode::Sequence),
         some().prop_map(TypeNode::TupleOf),
         (index(), index()).prop_map(|(key, value)| TypeNode::MapOf(key, value)),
         some().prop_map(|nodes| {
-            let fields = nodes.iter().enumerate().map(|(at, node)| field(&format!("f{at}"), *node));
+            let fields = nodes
+                .iter()
+                .enumerate()
+                .map(|(at, node)| field(&format!("f{at}"), *node));
             structure("S", fields.collect())
         }),
         some().prop_map(|nodes| {
-            let cases = nodes.iter().enumerate().map(|(at, node)| case(&format!("C{at}"), *node));
-            TypeNode::Enumeration { name: "E".into(), cases: cases.collect() }
+            let cases = nodes
+                .iter()
+                .enumerate()
+                .map(|(at, node)| case(&format!("C{at}"), *node));
+            TypeNode::Enumeration {
+                name: "E".into(),
+                cases: cases.collect(),
+            }
         }),
     ]
 }
@@ -279,7 +297,10 @@ fn an_error_says_where_what_was_expected_and_what_was_found() {
     let child = message(vec![
         structure("Children", vec![field("items", 1)]),
         TypeNode::Sequence(2),
-        structure("Child", vec![field("name", 3), field("age", 4), field("note", 5)]),
+        structure(
+            "Child",
+            vec![field("name", 3), field("age", 4), field("note", 5)],
+        ),
         TypeNode::Text,
         TypeNode::Unsigned8,
         TypeNode::Optional(3),
@@ -287,7 +308,10 @@ fn an_error_says_where_what_was_expected_and_what_was_found() {
     let whole = json!({"name": "a", "age": 1});
     assert!(encode(&child, &json!({"items": [whole]})).is_ok());
     for (item, expected) in [
-        (json!({"name": 7, "age": 1}), "$.items[1].name: expected a string, found 7"),
+        (
+            json!({"name": 7, "age": 1}),
+            "$.items[1].name: expected a string, found 7",
+        ),
         (
             json!({"name": "a", "age": 256}),
             "$.items[1].age: expected u8 (0 to 255), found 256",
@@ -296,7 +320,10 @@ fn an_error_says_where_what_was_expected_and_what_was_found() {
             json!({"name": "a", "size": 1}),
             "$.items[1]: `Child` has no field `size`; it has `name`, `age`, `note`",
         ),
-        (json!({"note": "x"}), "$.items[1]: `Child` lacks `name`: string, `age`: u8"),
+        (
+            json!({"note": "x"}),
+            "$.items[1]: `Child` lacks `name`: string, `age`: u8",
+        ),
         (
             json!([]),
             "$.items[1]: expected an object, Child { name: string, age: u8, note: option<string> }, \
@@ -324,9 +351,15 @@ fn a_case_is_named_with_or_without_its_payload() {
     }
     assert_eq!(round(json!({"Idle": null})), json!("Idle"));
     let unknown = refused(&state, json!("Lost"));
-    assert!(unknown.contains("has no case `Lost`; it has `Idle`, `Busy`"), "{unknown}");
+    assert!(
+        unknown.contains("has no case `Lost`; it has `Idle`, `Busy`"),
+        "{unknown}"
+    );
     let bare = refused(&state, json!("Busy"));
-    assert!(bare.contains(r#"expected {"Busy": ...} with u64"#), "{bare}");
+    assert!(
+        bare.contains(r#"expected {"Busy": ...} with u64"#),
+        "{bare}"
+    );
     let error = decode(&state, &[9]).unwrap_err().to_string();
     assert!(error.contains("number 9 of 4 at byte 0"), "{error}");
 }
@@ -336,11 +369,19 @@ fn bytes_are_text_if_they_can_be_and_base64_else() {
     let bytes = message(vec![TypeNode::Bytes]);
     let encoded = |value: Value| encode(&bytes, &value).unwrap();
     assert_eq!(decode(&bytes, b"\x02hi").unwrap(), json!("hi"));
-    assert_eq!(decode(&bytes, b"\x02\xff\x00").unwrap(), json!({"base64": "/wA="}));
+    assert_eq!(
+        decode(&bytes, b"\x02\xff\x00").unwrap(),
+        json!({"base64": "/wA="})
+    );
     assert_eq!(encoded(json!("hi")), b"\x02hi"[..]);
     assert_eq!(encoded(json!([104, 105])), b"\x02hi"[..]);
     assert_eq!(encoded(json!({"base64": "aGk="})), b"\x02hi"[..]);
-    for wrong in [json!([256]), json!({"base64": "?"}), json!({"hex": ""}), json!(1)] {
+    for wrong in [
+        json!([256]),
+        json!({"base64": "?"}),
+        json!({"hex": ""}),
+        json!(1),
+    ] {
         assert!(encode(&bytes, &wrong).is_err(), "{wrong}");
     }
 }
@@ -358,8 +399,13 @@ fn keys_that_are_no_scalars_make_a_list_of_pairs() {
 
     let by_number = message(vec![TypeNode::MapOf(1, 1), TypeNode::Unsigned8]);
     let wrong = refused(&by_number, json!({"a": 1}));
-    assert_eq!(wrong, r#"$.a: expected a key of type u8, found the key "a""#);
-    let twice = decode(&by_number, &[2, 7, 0, 7, 1]).unwrap_err().to_string();
+    assert_eq!(
+        wrong,
+        r#"$.a: expected a key of type u8, found the key "a""#
+    );
+    let twice = decode(&by_number, &[2, 7, 0, 7, 1])
+        .unwrap_err()
+        .to_string();
     assert!(twice.contains(r#""7" twice"#), "{twice}");
 }
 
@@ -367,9 +413,15 @@ fn keys_that_are_no_scalars_make_a_list_of_pairs() {
 fn bytes_left_over_and_bytes_missing_are_errors_with_the_place() {
     let pair = message(vec![TypeNode::TupleOf(vec![1, 1]), TypeNode::Unsigned8]);
     let left = decode(&pair, &[1, 2, 3]).unwrap_err().to_string();
-    assert_eq!(left, "1 bytes are left after the end of `test.Message` at byte 2");
+    assert_eq!(
+        left,
+        "1 bytes are left after the end of `test.Message` at byte 2"
+    );
     let missing = decode(&pair, &[1]).unwrap_err().to_string();
-    assert_eq!(missing, "$[1]: expected u8, found the end of the bytes at byte 1");
+    assert_eq!(
+        missing,
+        "$[1]: expected u8, found the end of the bytes at byte 1"
+    );
 }
 
 #[test]
@@ -377,7 +429,16 @@ fn a_list_of_nothing_ends_at_the_limit_of_values() {
     let nothing = message(vec![TypeNode::Sequence(1), TypeNode::Unit]);
     let bytes = postcard::to_stdvec(&67_000_000_u64).unwrap();
     let error = decode(&nothing, &bytes).unwrap_err();
-    assert!(matches!(error, SchemaError::TooLarge { limit: limits::VALUES_MAX, .. }), "{error}");
+    assert!(
+        matches!(
+            error,
+            SchemaError::TooLarge {
+                limit: limits::VALUES_MAX,
+                ..
+            }
+        ),
+        "{error}"
+    );
 }
 
 #[test]
@@ -392,7 +453,22 @@ fn a_tuple_that_doubles_at_each_level_ends_at_the_limit_of_values() {
 fn a_type_inside_itself_ends_at_the_limit_of_depth() {
     let endless = message(vec![TypeNode::Optional(0)]);
     let error = decode(&endless, &[1; 1000]).unwrap_err();
-    assert!(matches!(error, SchemaError::TooLarge { limit: limits::DEPTH_MAX, .. }), "{error}");
-    let tree = message(vec![structure("Tree", vec![field("leaves", 1)]), TypeNode::Sequence(0)]);
-    assert_eq!(decode(&tree, &[1, 0]).unwrap(), json!({"leaves": [{"leaves": []}]}));
+    assert!(
+        matches!(
+            error,
+            SchemaError::TooLarge {
+                limit: limits::DEPTH_MAX,
+                ..
+            }
+        ),
+        "{error}"
+    );
+    let tree = message(vec![
+        structure("Tree", vec![field("leaves", 1)]),
+        TypeNode::Sequence(0),
+    ]);
+    assert_eq!(
+        decode(&tree, &[1, 0]).unwrap(),
+        json!({"leaves": [{"leaves": []}]})
+    );
 }

@@ -39,7 +39,10 @@ impl<'a> Tree<'a> {
             return Err(bad("it has no nodes, not even a root".to_owned()));
         }
         if nodes.len() > NODES_MAX {
-            return Err(bad(format!("{} nodes, the limit is {NODES_MAX}", nodes.len())));
+            return Err(bad(format!(
+                "{} nodes, the limit is {NODES_MAX}",
+                nodes.len()
+            )));
         }
         check_name(&message.kind).map_err(&bad)?;
         let mut links = 0_usize;
@@ -55,7 +58,9 @@ impl<'a> Tree<'a> {
             }
         }
         if links > LINKS_MAX {
-            return Err(bad(format!("{links} fields and other links, the limit is {LINKS_MAX}")));
+            return Err(bad(format!(
+                "{links} fields and other links, the limit is {LINKS_MAX}"
+            )));
         }
         Ok(Self::unchecked(message))
     }
@@ -80,14 +85,20 @@ impl<'a> Tree<'a> {
 
     /// The name of a structure or enumeration; the root is known by its kind.
     pub(super) fn name_of(&self, index: u32, name: &'a str) -> &'a str {
-        if index == Self::ROOT || name.is_empty() { self.kind } else { name }
+        if index == Self::ROOT || name.is_empty() {
+            self.kind
+        } else {
+            name
+        }
     }
 }
 
 fn check_node(node: &TypeNode) -> Result<(), String> {
     match node {
         TypeNode::Signed(bits) | TypeNode::Unsigned(bits) if ![16, 32, 64, 128].contains(bits) => {
-            Err(format!("a width of {bits} bits; 16, 32, 64 and 128 are possible"))
+            Err(format!(
+                "a width of {bits} bits; 16, 32, 64 and 128 are possible"
+            ))
         }
         TypeNode::Structure { name, fields } => {
             check_type_name(name)?;
@@ -103,7 +114,11 @@ fn check_node(node: &TypeNode) -> Result<(), String> {
 
 /// A type may be without name, fields and cases may not.
 fn check_type_name(name: &str) -> Result<(), String> {
-    if name.is_empty() { Ok(()) } else { check_name(name) }
+    if name.is_empty() {
+        Ok(())
+    } else {
+        check_name(name)
+    }
 }
 
 fn check_names<'a>(names: impl Iterator<Item = &'a str>) -> Result<(), String> {
@@ -121,7 +136,9 @@ fn check_names<'a>(names: impl Iterator<Item = &'a str>) -> Result<(), String> {
 fn check_name(name: &str) -> Result<(), String> {
     if name.is_empty() || name.len() > NAME_BYTES_MAX {
         let length = name.len();
-        return Err(format!("a name of {length} bytes; 1 to {NAME_BYTES_MAX} are possible"));
+        return Err(format!(
+            "a name of {length} bytes; 1 to {NAME_BYTES_MAX} are possible"
+        ));
     }
     match name.chars().find(|c| c.is_control()) {
         Some(control) => Err(format!("a name with the control character {control:?}")),
@@ -169,17 +186,38 @@ mod tests {
         };
         for (nodes, reason) in [
             (vec![], "no nodes"),
-            (vec![TypeNode::Optional(1)], "node 0: it refers to node 1 of 1"),
-            (vec![TypeNode::Unit, TypeNode::Signed(8)], "node 1: a width of 8 bits"),
+            (
+                vec![TypeNode::Optional(1)],
+                "node 0: it refers to node 1 of 1",
+            ),
+            (
+                vec![TypeNode::Unit, TypeNode::Signed(8)],
+                "node 1: a width of 8 bits",
+            ),
             (vec![TypeNode::Unsigned(255)], "a width of 255 bits"),
-            (vec![structure(vec![field("a"), field("a")])], "`a` stands twice"),
+            (
+                vec![structure(vec![field("a"), field("a")])],
+                "`a` stands twice",
+            ),
             (vec![structure(vec![field("")])], "a name of 0 bytes"),
-            (vec![structure(vec![field("\u{1b}[2J")])], "control character"),
-            (vec![TypeNode::Unit; NODES_MAX + 1], "4097 nodes, the limit is 4096"),
-            (vec![TypeNode::TupleOf(vec![0; LINKS_MAX + 1])], "the limit is 16384"),
+            (
+                vec![structure(vec![field("\u{1b}[2J")])],
+                "control character",
+            ),
+            (
+                vec![TypeNode::Unit; NODES_MAX + 1],
+                "4097 nodes, the limit is 4096",
+            ),
+            (
+                vec![TypeNode::TupleOf(vec![0; LINKS_MAX + 1])],
+                "the limit is 16384",
+            ),
         ] {
             let error = refused(nodes);
-            assert!(error.contains("test.Bad") && error.contains(reason), "{error}");
+            assert!(
+                error.contains("test.Bad") && error.contains(reason),
+                "{error}"
+            );
         }
     }
 }

@@ -23,7 +23,11 @@ pub struct Said {
 #[derive(Serialize, Deserialize)]
 pub struct Echo;
 
-#[instar_sdk::endpoint(name = "echo", version = "1.0.0", about = "Answers with what it was told")]
+#[instar_sdk::endpoint(
+    name = "echo",
+    version = "1.0.0",
+    about = "Answers with what it was told"
+)]
 impl Echo {
     #[on_start]
     fn start(_ctx: &mut Context) -> Result<Self, Failure> {
@@ -37,3 +41,20 @@ impl Echo {
 }
 
 instar_sdk::export!(Echo);
+
+#[cfg(test)]
+mod tests {
+    use instar_sdk::testing::TestEndpoint;
+
+    use super::*;
+
+    #[test]
+    fn what_is_said_comes_back() {
+        let mut echo = TestEndpoint::<Echo>::start();
+        for text in ["hello", "", "na\u{ef}ve \u{1f600}"] {
+            let text = text.to_owned();
+            let said = echo.ask(&Say { text: text.clone() });
+            assert_eq!(said, Ok(Said { text }));
+        }
+    }
+}

@@ -86,3 +86,47 @@ impl Verifier {
 }
 
 instar_sdk::export!(Verifier);
+
+#[cfg(test)]
+mod tests {
+    use instar_sdk::metadata_of;
+    use instar_sdk::testing::TestEndpoint;
+
+    use super::*;
+
+    fn verifier() -> TestEndpoint<Verifier> {
+        let verifier = TestEndpoint::<Verifier>::start();
+        verifier.register("echo", metadata_of::<Verifier>());
+        verifier.register("adder", metadata_of::<Verifier>());
+        verifier
+    }
+
+    #[test]
+    fn a_name_exists_while_it_is_registered() {
+        for (name, exists) in [("echo", true), ("ech", false), ("", false)] {
+            let name = name.to_owned();
+            assert_eq!(
+                verifier().ask(&CheckExistence { name }),
+                Ok(Exists { exists })
+            );
+        }
+    }
+
+    #[test]
+    fn a_description_comes_as_the_endpoint_gave_it() {
+        let ask = |name: &str| {
+            verifier().ask(&Describe {
+                name: name.to_owned(),
+            })
+        };
+        let metadata = Some(metadata_of::<Verifier>());
+        assert_eq!(ask("echo"), Ok(Description { metadata }));
+        assert_eq!(ask("nobody"), Ok(Description { metadata: None }));
+    }
+
+    #[test]
+    fn names_come_in_order() {
+        let names = vec!["adder".to_owned(), "echo".to_owned()];
+        assert_eq!(verifier().ask(&ListEndpoints {}), Ok(Endpoints { names }));
+    }
+}

@@ -111,7 +111,10 @@ mod tests {
     #[test]
     fn lines_in_order_are_neither_lost_nor_doubled() {
         let totals = tally(&[0, 1, 2, 3]).totals("t");
-        assert_eq!((totals.lost, totals.doubled, totals.out_of_order), (0, 0, 0));
+        assert_eq!(
+            (totals.lost, totals.doubled, totals.out_of_order),
+            (0, 0, 0)
+        );
         assert_eq!((totals.lines, totals.words, totals.bytes), (4, 8, 16));
     }
 

@@ -45,7 +45,8 @@ impl Host for HostState {
 impl HostState {
     /// Open at the host, and not answered earlier in this turn.
     fn call_is_open(&self, id: u64) -> bool {
-        let answered = |effect: &Effect| matches!(effect, Effect::Answer { call, .. } if *call == id);
+        let answered =
+            |effect: &Effect| matches!(effect, Effect::Answer { call, .. } if *call == id);
         self.surroundings.call_sender(id).is_some() && !self.effects.iter().any(answered)
     }
 

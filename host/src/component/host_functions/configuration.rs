@@ -10,7 +10,9 @@ impl Host for HostState {
 
     fn all(&mut self) -> wasmtime::Result<Vec<(String, String)>> {
         let config = self.surroundings.config();
-        let pairs = config.iter().map(|(key, value)| (key.clone(), value.clone()));
+        let pairs = config
+            .iter()
+            .map(|(key, value)| (key.clone(), value.clone()));
         Ok(pairs.collect())
     }
 }

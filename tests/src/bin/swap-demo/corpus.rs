@@ -17,7 +17,10 @@ pub(crate) fn registry_sources() -> anyhow::Result<PathBuf> {
     let sources = home.context("neither CARGO_HOME nor HOME is set")?;
     let sources = sources.join("registry/src");
     if !sources.is_dir() {
-        bail!("{} is not there; name a folder with INPUT=DIR", sources.display());
+        bail!(
+            "{} is not there; name a folder with INPUT=DIR",
+            sources.display()
+        );
     }
     Ok(sources)
 }

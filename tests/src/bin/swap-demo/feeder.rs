@@ -103,7 +103,11 @@ pub(crate) async fn feed(
 
 fn decode(answer: Result<Message, RpcError>) -> anyhow::Result<Totals> {
     let answer = answer?;
-    anyhow::ensure!(*answer.kind == *Totals::KIND, "the answer is a {}", answer.kind);
+    anyhow::ensure!(
+        *answer.kind == *Totals::KIND,
+        "the answer is a {}",
+        answer.kind
+    );
     Ok(postcard::from_bytes(&answer.body)?)
 }
 

@@ -39,7 +39,14 @@ impl Host {
         drop_file("wordcount-v1", &plugin)?;
         let log = scratch.join("host.log");
         let mut child = Command::new(instar)
-            .args(["up", "--json", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
+            .args([
+                "up",
+                "--json",
+                "--listen",
+                "127.0.0.1:0",
+                "--admin",
+                "127.0.0.1:0",
+            ])
             .arg("--plugins")
             .arg(&plugins)
             .arg("--data")
@@ -127,14 +134,18 @@ impl Host {
     pub(crate) fn last_words(&self) -> String {
         let log = std::fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<&str> = log.lines().collect();
-        let tail = lines.get(lines.len().saturating_sub(20)..).unwrap_or_default();
+        let tail = lines
+            .get(lines.len().saturating_sub(20)..)
+            .unwrap_or_default();
         format!("the host's last lines:\n{}", tail.join("\n"))
     }
 
     /// Stops the host in order, by its own process id.
     pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
         if let Some(id) = self.child.id() {
-            let told = Command::new("kill").args(["-TERM", &id.to_string()]).status();
+            let told = Command::new("kill")
+                .args(["-TERM", &id.to_string()])
+                .status();
             told.await.context("tell the host to stop")?;
         }
         let ended = tokio::time::timeout(PATIENCE, self.child.wait()).await;

@@ -40,7 +40,9 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
     let done = runtime
         .context("start the runtime")
         .and_then(|runtime| runtime.block_on(run(Args::parse())));

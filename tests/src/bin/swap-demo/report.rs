@@ -9,7 +9,11 @@ use super::feeder::Fed;
 /// Prints the table. False where a number that must be 0 is not, or the counts differ.
 pub(crate) fn print(fed: &Fed, history: &[SwapRecord], dropped: u64, took: Duration) -> bool {
     let swapped = |record: &&SwapRecord| record.outcome == SwapOutcome::Swapped;
-    let mut pauses: Vec<_> = history.iter().filter(swapped).map(|r| r.phases.pause).collect();
+    let mut pauses: Vec<_> = history
+        .iter()
+        .filter(swapped)
+        .map(|r| r.phases.pause)
+        .collect();
     pauses.sort();
     let failed = history.len() - pauses.len();
     let totals = &fed.totals;
@@ -31,7 +35,10 @@ pub(crate) fn print(fed: &Fed, history: &[SwapRecord], dropped: u64, took: Durat
     row("swap pause p50", pause(&pauses, 0.50));
     row("swap pause p99", pause(&pauses, 0.99));
     row("swap pause max", pause(&pauses, 1.0));
-    row("throughput", format!("{:.0} lines/s", fed.lines as f64 / seconds));
+    row(
+        "throughput",
+        format!("{:.0} lines/s", fed.lines as f64 / seconds),
+    );
     row("", format!("{:.1} MB/s", fed.bytes as f64 / 1e6 / seconds));
     row(
         &format!("words, endpoint (v{} at the end)", totals.version),
@@ -48,7 +55,10 @@ pub(crate) fn print(fed: &Fed, history: &[SwapRecord], dropped: u64, took: Durat
     }
     let checks = [
         (fed.lines > 0, "no line was sent: is the folder empty?"),
-        (fed.answers.answered == fed.answers.asked, "not every ask was answered"),
+        (
+            fed.answers.answered == fed.answers.asked,
+            "not every ask was answered",
+        ),
         (lost == 0, "lines were lost"),
         (totals.doubled == 0, "lines were doubled"),
         (out_of_order == 0, "lines or answers came out of order"),

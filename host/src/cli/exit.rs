@@ -1,0 +1,102 @@
+//! Exit codes, and which error has which.
+
+use crate::admin::client::ClientError;
+use crate::component::code::LoadError;
+use crate::endpoint::SwapError;
+use crate::error::RpcError;
+use crate::schema::SchemaError;
+
+/// The help text about exit codes.
+pub const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 bad arguments or input, 3 not found, \
+                              4 host not reached, 5 refused (what ran goes on), 130 interrupted";
+
+pub(super) const FAILED: u8 = 1;
+pub(super) const BAD_INPUT: u8 = 2;
+pub(super) const NOT_FOUND: u8 = 3;
+pub(super) const NOT_REACHED: u8 = 4;
+pub(super) const REFUSED: u8 = 5;
+pub(super) const INTERRUPTED: u8 = 130;
+
+/// Wrong input, said by the command line itself.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct BadInput(pub(super) String);
+
+/// Ctrl-C.
+#[derive(Debug, thiserror::Error)]
+#[error("interrupted")]
+pub(super) struct Interrupted;
+
+/// The exit code of an error: that of the first cause that has one.
+pub(super) fn code_of(error: &anyhow::Error) -> u8 {
+    error.chain().find_map(code_of_one).unwrap_or(FAILED)
+}
+
+fn code_of_one(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
+    if cause.is::<BadInput>()
+        || cause.is::<SchemaError>()
+        || cause.is::<crate::address::AddressError>()
+    {
+        return Some(BAD_INPUT);
+    }
+    if cause.is::<Interrupted>() {
+        return Some(INTERRUPTED);
+    }
+    if let Some(error) = cause.downcast_ref::<RpcError>() {
+        return Some(match error {
+            RpcError::EndpointNotFound { .. } => NOT_FOUND,
+            RpcError::Network { .. } | RpcError::Stopped { .. } => NOT_REACHED,
+            RpcError::Undecodable { .. } | RpcError::Unsupported { .. } => BAD_INPUT,
+            RpcError::Failed { code, .. } if code == "invalid-address" => BAD_INPUT,
+            _ => FAILED,
+        });
+    }
+    if let Some(error) = cause.downcast_ref::<ClientError>() {
+        return Some(match error {
+            ClientError::BadUrl { .. } => BAD_INPUT,
+            ClientError::Unreachable { .. } | ClientError::Broken { .. } => NOT_REACHED,
+            ClientError::Problem {
+                status: 400 | 413, ..
+            } => BAD_INPUT,
+            ClientError::Problem { status: 404, .. } => NOT_FOUND,
+            ClientError::Problem {
+                status: 401 | 403 | 409,
+                ..
+            } => REFUSED,
+            _ => FAILED,
+        });
+    }
+    if let Some(error) = cause.downcast_ref::<LoadError>() {
+        return Some(match error {
+            LoadError::Read { .. } => NOT_FOUND,
+            _ => REFUSED,
+        });
+    }
+    cause.is::<SwapError>().then_some(REFUSED)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_keeps_its_code_under_added_context() {
+        let not_found = RpcError::EndpointNotFound {
+            endpoint: "x".to_owned(),
+            host: "h:1".to_owned(),
+        };
+        let check = |error: anyhow::Error, code| assert_eq!(code_of(&error), code, "{error:#}");
+        check(anyhow::Error::from(not_found).context("ask"), NOT_FOUND);
+        check(
+            anyhow::Error::from(BadInput("no".to_owned())).context("read"),
+            BAD_INPUT,
+        );
+        check(anyhow::anyhow!("something else"), FAILED);
+        check(Interrupted.into(), INTERRUPTED);
+        let unreachable = ClientError::Unreachable {
+            url: "http://h:1".to_owned(),
+            cause: "refused".to_owned(),
+        };
+        check(unreachable.into(), NOT_REACHED);
+    }
+}

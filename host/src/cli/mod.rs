@@ -1,0 +1,178 @@
+//! The command line. One file per subcommand; each is a thin use of the library or of the admin API.
+//!
+//! Commands on messages (`ask`, `send`) talk to the endpoint's host like any other client. Commands
+//! on a running host (`swap`, `status`, ...) use its admin API on loopback.
+
+mod ask;
+mod build;
+mod control;
+mod exit;
+mod inspect;
+mod manage;
+mod new;
+mod output;
+mod status;
+mod up;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use clap_complete::Shell;
+use tracing_subscriber::EnvFilter;
+
+use self::output::Output;
+use crate::admin::client::{AdminClient, port_of};
+use crate::admin::token::{state_dir, token_path};
+pub use exit::EXIT_CODES;
+
+/// A host for RPC endpoints that are WebAssembly components, replaced while they work.
+#[derive(Parser)]
+#[command(name = "instar", version, after_help = EXIT_CODES, propagate_version = true)]
+struct Cli {
+    /// Print JSON instead of text; errors as well, on stderr.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a host with the plugins of a directory.
+    Up(up::Up),
+    /// Show the endpoints of a running host.
+    Status(status::Status),
+    /// Ask an endpoint and print its answer.
+    Ask(ask::Ask),
+    /// Send an endpoint a message that wants no answer.
+    Send(ask::Send),
+    /// Replace the code of an endpoint while it works.
+    Swap(manage::Swap),
+    /// Go back to an earlier version of an endpoint.
+    Rollback(manage::Rollback),
+    /// Show the swaps that were tried on an endpoint.
+    History(manage::History),
+    /// Give an endpoint a fresh instance; revives one that failed.
+    Restart(manage::Restart),
+    /// Stop an endpoint.
+    Stop(manage::Stop),
+    /// Show what a component says of itself.
+    Inspect(inspect::Inspect),
+    /// Make the folder of a new plugin.
+    New(new::New),
+    /// Build the plugin of a folder and check the result.
+    Build(build::Build),
+    /// Print the completions of a shell.
+    Completions {
+        /// Which shell.
+        shell: Shell,
+    },
+}
+
+/// Where the admin API of a running host is.
+#[derive(Args, Clone)]
+struct Admin {
+    /// The admin API of the host.
+    #[arg(long, env = "INSTAR_ADMIN", default_value = "http://127.0.0.1:7078")]
+    admin: String,
+    /// The file with its token. Default: where `instar up` leaves it.
+    #[arg(long, env = "INSTAR_TOKEN_FILE")]
+    token_file: Option<PathBuf>,
+}
+
+impl Admin {
+    fn client(&self) -> anyhow::Result<AdminClient> {
+        let token_file = match (&self.token_file, port_of(&self.admin)) {
+            (Some(file), _) => file.clone(),
+            (None, Some(port)) => token_path(&state_dir(None)?, port),
+            // The client itself says what is wrong with the URL.
+            (None, None) => PathBuf::new(),
+        };
+        Ok(AdminClient::new(&self.admin, token_file)?)
+    }
+}
+
+/// Runs the command of this process's arguments. The exit status is one of [`EXIT_CODES`].
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let output = Output { json: cli.json };
+    start_logging(&cli);
+    let done = match cli.command {
+        Command::Up(up) => runtime().and_then(|runtime| runtime.block_on(up.run(output))),
+        Command::Status(status) => status.run(output),
+        Command::Ask(ask) => runtime().and_then(|runtime| runtime.block_on(ask.run(output))),
+        Command::Send(send) => runtime().and_then(|runtime| runtime.block_on(send.run(output))),
+        Command::Swap(swap) => swap.run(output),
+        Command::Rollback(rollback) => rollback.run(output),
+        Command::History(history) => history.run(output),
+        Command::Restart(restart) => restart.run(output),
+        Command::Stop(stop) => stop.run(output),
+        Command::Inspect(inspect) => {
+            runtime().and_then(|runtime| runtime.block_on(inspect.run(output)))
+        }
+        Command::New(new) => new.run(output),
+        Command::Build(build) => runtime().and_then(|runtime| runtime.block_on(build.run(output))),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "instar", &mut std::io::stdout());
+            Ok(())
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let code = exit::code_of(&error);
+            output.error(&error, code);
+            ExitCode::from(code)
+        }
+    }
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
+    Ok(runtime?)
+}
+
+/// Log lines go to stderr. A host tells what happens, the other commands only what is wrong.
+fn start_logging(cli: &Cli) {
+    let default = match cli.command {
+        Command::Up(_) => "info",
+        _ => "error",
+    };
+    let filter = EnvFilter::try_from_env("INSTAR_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()));
+    match cli.json {
+        true => lines.json().init(),
+        false => lines.init(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_makes_sense() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_that_talks_to_a_host_takes_json() {
+        for words in [
+            &["instar", "--json", "status"][..],
+            &["instar", "ask", "instar://a@h:1", "a.Kind", "{}", "--json"],
+            &["instar", "history", "a", "--json"],
+            &["instar", "inspect", "a.wasm", "--json"],
+        ] {
+            assert!(
+                Cli::try_parse_from(words).is_ok_and(|cli| cli.json),
+                "{words:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Output: text for people, JSON for programs.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::json;
+
+/// How to print.
+#[derive(Clone, Copy)]
+pub(super) struct Output {
+    pub(super) json: bool,
+}
+
+impl Output {
+    /// Prints a value as JSON, or what `text` makes of it.
+    pub(super) fn print<T: Serialize>(
+        self,
+        value: &T,
+        text: impl FnOnce(&T) -> String,
+    ) -> anyhow::Result<()> {
+        match self.json {
+            true => println!("{}", serde_json::to_string_pretty(value)?),
+            false => println!("{}", text(value).trim_end()),
+        }
+        Ok(())
+    }
+
+    /// Prints an error with its causes to stderr.
+    pub(super) fn error(self, error: &anyhow::Error, code: u8) {
+        match self.json {
+            true => eprintln!("{}", json!({ "error": format!("{error:#}"), "exit": code })),
+            false => eprintln!("instar: {error:#}"),
+        }
+    }
+}
+
+/// Rows with columns as wide as needed. The first row is the head.
+pub(super) fn table(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().zip(&widths);
+        let cells: Vec<String> = cells
+            .map(|(cell, width)| format!("{cell:<width$}"))
+            .collect();
+        cells.join("  ").trim_end().to_owned()
+    };
+    rows.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// A size for people: `1.5 MiB`.
+pub(super) fn size(bytes: u64) -> String {
+    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    let mut value = bytes as f64 / 1024.0;
+    let mut units = UNITS.iter();
+    let mut unit = units.next();
+    while value >= 1024.0 {
+        match units.next() {
+            Some(next) => unit = Some(next),
+            None => break,
+        }
+        value /= 1024.0;
+    }
+    format!("{value:.1} {}", unit.unwrap_or(&"KiB"))
+}
+
+/// A duration for people: `1.250 ms`, `3 min 20 s`.
+pub(super) fn duration(duration: Duration) -> String {
+    let seconds = duration.as_secs_f64();
+    match duration.as_secs() {
+        0 if seconds < 0.001 => format!("{:.0} us", seconds * 1e6),
+        0 => format!("{:.3} ms", seconds * 1e3),
+        1..60 => format!("{seconds:.1} s"),
+        whole @ 60..3600 => format!("{} min {} s", whole / 60, whole % 60),
+        whole => format!("{} h {} min", whole / 3600, whole % 3600 / 60),
+    }
+}
+
+/// The beginning of a digest, enough to tell versions apart.
+pub(super) fn short(digest: &str) -> &str {
+    digest.get(..12).unwrap_or(digest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell() {
+        let rows = [["name", "n"], ["a", "1"], ["longer", "22"]];
+        let rows: Vec<Vec<String>> = rows.map(|row| row.map(str::to_owned).to_vec()).to_vec();
+        assert_eq!(table(&rows), "name    n\na       1\nlonger  22");
+    }
+
+    #[test]
+    fn sizes_and_durations_are_for_people() {
+        assert_eq!(size(1023), "1023 B");
+        assert_eq!(size(1536), "1.5 KiB");
+        assert_eq!(size(64 << 20), "64.0 MiB");
+        assert_eq!(size(u64::MAX), "16777216.0 TiB");
+        assert_eq!(duration(Duration::from_micros(250)), "250 us");
+        assert_eq!(duration(Duration::from_micros(1250)), "1.250 ms");
+        assert_eq!(duration(Duration::from_secs(200)), "3 min 20 s");
+    }
+}
