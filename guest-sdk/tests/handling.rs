@@ -1,5 +1,12 @@
 //! What happens to a message: the right handler, or a failure that says why there is none.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
 use std::time::Duration;
 
 use instar_sdk::prelude::*;

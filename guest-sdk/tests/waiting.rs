@@ -1,6 +1,13 @@
 //! What waits: calls that are answered later, continuations, `async` handlers; and what becomes of
 //! each when the code is replaced or the instance is lost.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
 use std::time::Duration;
 
 use instar_sdk::prelude::*;

@@ -1,6 +1,13 @@
 //! The schema of a type and the bytes that postcard makes of its values must agree: a reader that
 //! knows nothing but the type tree finds every value, and nothing is left over.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::fmt::Write;
 use std::marker::PhantomData;

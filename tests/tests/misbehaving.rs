@@ -1,5 +1,12 @@
 //! Endpoints that misbehave: each costs itself, never the host and never a neighbour.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
 use std::time::Duration;
 
 use fixture_probe::{

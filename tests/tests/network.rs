@@ -1,5 +1,12 @@
 //! Connections as endpoints see them, and files over the wire.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
 use fixture_probe::{AskOther, Echo, GetLog, Note, SendMany, WhoAreYou};
 use instar_host::{EndpointRef, RpcEnv};
 use instar_tests::{ask, client, component, eventually, message, server, start};

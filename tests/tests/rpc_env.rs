@@ -1,5 +1,12 @@
 //! RpcEnv: sends, asks, lifecycle, names. The numbers are those of `tests/README.md`.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
 use std::time::Duration;
 
 use fixture_probe::{

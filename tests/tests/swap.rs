@@ -1,5 +1,12 @@
 //! The swap: what stays, and what a bad version costs.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
 use std::time::Duration;
 
 use fixture_probe::{

@@ -1,5 +1,12 @@
 //! Checks of the project itself: what its documents promise is there.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
 use std::path::{Path, PathBuf};
 
 fn root() -> PathBuf {

@@ -53,7 +53,7 @@ pub struct Problem {
     pub code: String,
     /// The record of a swap that was refused or given up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub record: Option<SwapRecord>,
+    pub record: Option<Box<SwapRecord>>,
 }
 
 impl Problem {

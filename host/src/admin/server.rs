@@ -12,7 +12,7 @@ use axum::http::{Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -308,7 +308,7 @@ fn swapped(outcome: Result<SwapRecord, ControlError>) -> Answer<SwapRecord> {
     Err(error.into())
 }
 
-fn found<T: Serialize>(host: &Shared, name: &str, what: Option<T>) -> Answer<T> {
+fn found<T>(host: &Shared, name: &str, what: Option<T>) -> Answer<T> {
     match what {
         Some(what) => Ok(Json(what)),
         None => Err(ControlError::not_found(name, &host.control.status()).into()),
@@ -387,7 +387,7 @@ impl From<ControlError> for Failure {
             ControlError::Failed { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "failed", None),
         };
         let mut problem = Problem::new(code, text);
-        problem.record = record.map(|record| *record);
+        problem.record = record;
         Self(status, problem)
     }
 }

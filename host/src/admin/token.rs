@@ -174,10 +174,9 @@ impl TokenFile {
 impl Drop for TokenFile {
     fn drop(&mut self) {
         // A server that came after us on the same port has replaced the file by its own.
-        if Token::read(&self.path).is_ok_and(|token| self.token.matches(&token.0)) {
-            if let Err(error) = std::fs::remove_file(&self.path) {
-                tracing::warn!(path = %self.path.display(), %error, "cannot remove the admin token");
-            }
+        let is_ours = Token::read(&self.path).is_ok_and(|token| self.token.matches(&token.0));
+        if is_ours && let Err(error) = std::fs::remove_file(&self.path) {
+            tracing::warn!(path = %self.path.display(), %error, "cannot remove the admin token");
         }
     }
 }

@@ -83,8 +83,8 @@ impl Build {
             .filter_map(|line| serde_json::from_str(line).ok());
         let artifacts = messages.filter(|m: &CargoMessage| m.reason == "compiler-artifact");
         let files = artifacts.flat_map(|message| message.filenames);
-        let components = files.filter(|file| file.extension().is_some_and(|e| e == "wasm"));
-        components.last().context(
+        let mut components = files.filter(|file| file.extension().is_some_and(|e| e == "wasm"));
+        components.next_back().context(
             "cargo made no component; the manifest needs `[lib] crate-type = [\"cdylib\", \"rlib\"]`",
         )
     }

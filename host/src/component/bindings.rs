@@ -1,8 +1,6 @@
 //! Generated: the Rust side of `wit/`. Small and rarely changed, so that an edit elsewhere does not
 //! generate it again. Its types stay inside [`crate::component`].
 
-#![expect(clippy::all, reason = "generated; each item is documented in wit/")]
-
 wasmtime::component::bindgen!({
     path: "../wit",
     world: "plugin-with-registry",

@@ -28,8 +28,8 @@ pub(crate) struct Listing {
     pub(crate) oddities: BTreeSet<String>,
 }
 
-/// Looks at `directory`. Files named in `renamed_in` are quiet whatever their age; others are if they
-/// were last written at least `settle` ago.
+/// Looks at `directory`. `renamed_in`: files that were renamed into it since the last look. Files that
+/// were last written at least `settle` ago are quiet.
 pub(crate) fn list(directory: &Path, renamed_in: &BTreeSet<String>, settle: Duration) -> Listing {
     let mut listing = Listing::default();
     let read = std::fs::metadata(directory).and_then(|metadata| {
@@ -75,8 +75,8 @@ pub(crate) fn list(directory: &Path, renamed_in: &BTreeSet<String>, settle: Dura
         let Some((plugin, kind)) = plugin_file(name) else {
             continue;
         };
-        let quiet = renamed_in.contains(name);
-        if let Some(glance) = glance(&entry.path(), quiet, settle) {
+        let renamed_in = renamed_in.contains(name);
+        if let Some(glance) = glance(&entry.path(), renamed_in, settle) {
             let files = files.entry(plugin.to_owned()).or_default();
             match kind {
                 Kind::Wasm => files.wasm = Some(glance),
@@ -117,10 +117,14 @@ pub(crate) fn plugin_file(name: &str) -> Option<(&str, Kind)> {
 fn glance(path: &Path, renamed_in: bool, settle: Duration) -> Option<Glance> {
     let seen = seen(path)?;
     let quiet = match &seen {
-        Seen::File(stamp) => renamed_in || is_older(stamp, settle),
+        Seen::File(stamp) => is_older(stamp, settle),
         Seen::Unreadable(_) => true,
     };
-    Some(Glance { seen, quiet })
+    Some(Glance {
+        seen,
+        quiet,
+        renamed_in,
+    })
 }
 
 /// What lies at `path`, links followed; `None` if nothing does, or no regular file.

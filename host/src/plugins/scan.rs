@@ -313,7 +313,8 @@ impl Scan {
             wasm: known.wasm.seen().cloned(),
             sidecar: known.sidecar.seen().cloned(),
         };
-        if known.examined.as_ref() == Some(&pair) {
+        let news = known.wasm.is_news() || known.sidecar.is_news();
+        if known.examined.as_ref() == Some(&pair) && !news {
             return None;
         }
         let mut wait = [&known.wasm, &known.sidecar]
@@ -333,6 +334,9 @@ impl Scan {
         let known_code = known.contents.as_ref().map(|(digest, _)| digest);
         let runs = known.runs.as_ref().map(|runs| &runs.digest);
         let same_file = known.examined.as_ref().map(|pair| &pair.wasm) == Some(&pair.wasm);
+        let same_file = same_file && !known.wasm.is_news();
+        known.wasm.no_news();
+        known.sidecar.no_news();
         let wasm = !(same_file && runs.is_some() && runs == known_code);
         known.work = Work::Examining;
         Some(Command::Examine {

@@ -29,6 +29,17 @@ fn a_file_that_was_renamed_in_is_taken_at_the_first_look() {
     assert_eq!(world.done(), ["swap a: x 2"]);
 }
 
+/// Inodes are used again, and two replacements can fall into one tick of the file system's clock.
+#[test]
+fn a_file_that_was_renamed_in_is_read_even_if_it_looks_like_the_one_before() {
+    let mut world = with_a();
+    let before = world.files["a.wasm"].stamp;
+    world.rename_in("a.wasm", "x 2");
+    world.files.get_mut("a.wasm").unwrap().stamp = before;
+    world.look(1);
+    assert_eq!(world.done(), ["swap a: x 2"]);
+}
+
 #[test]
 fn a_file_that_is_written_in_place_is_taken_when_two_looks_apart_agree() {
     let mut world = World::new();

@@ -18,7 +18,7 @@ pub(super) const GONE: u64 = 1000;
 #[derive(Clone)]
 pub(super) struct Written {
     pub(super) content: String,
-    stamp: Stamp,
+    pub(super) stamp: Stamp,
     renamed_in: bool,
 }
 
@@ -97,11 +97,12 @@ impl World {
     pub(super) fn glance(&mut self, wait: u64) {
         self.now += wait;
         let mut files: BTreeMap<String, Files> = BTreeMap::new();
-        for (name, written) in &self.files {
+        for (name, written) in &mut self.files {
             let (plugin, ending) = name.rsplit_once('.').unwrap();
             let glance = Some(Glance {
                 seen: Seen::File(written.stamp),
-                quiet: written.renamed_in,
+                quiet: false,
+                renamed_in: std::mem::take(&mut written.renamed_in),
             });
             let entry = files.entry(plugin.to_owned()).or_default();
             match ending {

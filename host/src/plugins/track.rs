@@ -32,8 +32,11 @@ pub(crate) enum Seen {
 pub(crate) struct Glance {
     /// What lies there.
     pub(crate) seen: Seen,
-    /// It was renamed into the directory, or last written long enough ago: nobody is writing it.
+    /// It was last written long enough ago that nobody is writing it any more.
     pub(crate) quiet: bool,
+    /// It was renamed into the directory since the last look, so it is whole. It is also read even if
+    /// its stamp is known: inodes are used again, and clocks of file systems tick in milliseconds.
+    pub(crate) renamed_in: bool,
 }
 
 /// Whether a file is there.
@@ -53,19 +56,27 @@ pub(crate) struct Track {
     seen: Option<Seen>,
     since: Duration,
     quiet: bool,
+    renamed_in: bool,
     missing_since: Option<Duration>,
 }
 
 impl Track {
     /// Takes in what the look at `at` found.
     pub(crate) fn look(&mut self, at: Duration, glance: Option<Glance>) {
-        let Some(Glance { seen, quiet }) = glance else {
+        let Some(Glance {
+            seen,
+            quiet,
+            renamed_in,
+        }) = glance
+        else {
             if self.seen.is_some() {
                 self.missing_since.get_or_insert(at);
             }
             return;
         };
         self.missing_since = None;
+        self.renamed_in |= renamed_in;
+        let quiet = quiet || renamed_in;
         if self.seen.as_ref() == Some(&seen) {
             self.quiet |= quiet;
         } else {
@@ -109,6 +120,16 @@ impl Track {
         (self.seen.is_some() && !self.quiet && at < moment).then_some(moment)
     }
 
+    /// Whether it was renamed in since it was read.
+    pub(crate) fn is_news(&self) -> bool {
+        self.renamed_in
+    }
+
+    /// It is read now.
+    pub(crate) fn no_news(&mut self) {
+        self.renamed_in = false;
+    }
+
     /// It was no longer `expected` when it was read: waiting begins anew, unless a look saw the new
     /// one already.
     pub(crate) fn disturb(&mut self, at: Duration, expected: Option<&Seen>) {
@@ -123,6 +144,7 @@ impl Track {
             seen: Some(seen),
             since: at,
             quiet: true,
+            renamed_in: false,
             missing_since: None,
         };
     }

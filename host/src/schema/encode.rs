@@ -114,7 +114,7 @@ impl<'a> Encoder<'a> {
         let Some(integer) = Integer::of(node) else {
             return Err(self.mismatch("a number", value));
         };
-        let Some(whole) = integer.from_json(value) else {
+        let Some(whole) = integer.read_json(value) else {
             return Err(self.mismatch(&integer.expected(), value));
         };
         match (integer.bits, whole) {

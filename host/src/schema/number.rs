@@ -60,7 +60,7 @@ impl Integer {
     }
 
     /// Reads a JSON number, or a string of digits for 128 bits, which JSON numbers do not carry.
-    pub(super) fn from_json(self, value: &Value) -> Option<Whole> {
+    pub(super) fn read_json(self, value: &Value) -> Option<Whole> {
         match value {
             // A number with a fraction or an exponent does not parse as digits, and so is refused.
             Value::Number(number) => self.parse(&number.to_string()),
@@ -130,17 +130,17 @@ mod tests {
     #[test]
     fn a_number_outside_of_its_type_is_refused() {
         let integer = |bits, signed| Integer { bits, signed };
-        assert_eq!(integer(8, false).from_json(&json!(256)), None);
+        assert_eq!(integer(8, false).read_json(&json!(256)), None);
         assert_eq!(
-            integer(8, true).from_json(&json!(-128)),
+            integer(8, true).read_json(&json!(-128)),
             Some(Whole::Signed(-128))
         );
-        assert_eq!(integer(8, true).from_json(&json!(-129)), None);
-        assert_eq!(integer(64, false).from_json(&json!(-1)), None);
-        assert_eq!(integer(64, false).from_json(&json!(1.0)), None);
-        assert_eq!(integer(64, false).from_json(&json!("1")), None);
+        assert_eq!(integer(8, true).read_json(&json!(-129)), None);
+        assert_eq!(integer(64, false).read_json(&json!(-1)), None);
+        assert_eq!(integer(64, false).read_json(&json!(1.0)), None);
+        assert_eq!(integer(64, false).read_json(&json!("1")), None);
         assert_eq!(
-            integer(128, false).from_json(&json!("1")),
+            integer(128, false).read_json(&json!("1")),
             Some(Whole::Unsigned(1))
         );
         assert_eq!(integer(16, true).expected(), "i16 (-32768 to 32767)");
@@ -160,7 +160,7 @@ mod tests {
             signed: false,
         };
         assert_eq!(
-            wide.from_json(&json!(u64::MAX)),
+            wide.read_json(&json!(u64::MAX)),
             Some(Whole::Unsigned(u64::MAX.into()))
         );
     }
