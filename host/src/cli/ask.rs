@@ -47,7 +47,8 @@ struct MessageArguments {
     /// The kind of the message. Its last part is enough where that is unique.
     kind: String,
     /// The message as JSON; `-` reads it from stdin. Default: {}.
-    json: Option<String>,
+    #[arg(value_name = "JSON")]
+    body: Option<String>,
 }
 
 impl Ask {
@@ -149,14 +150,14 @@ impl MessageArguments {
     }
 
     fn encode(&self, handler: &Handler) -> anyhow::Result<Message> {
-        let text = match self.json.as_deref() {
+        let text = match self.body.as_deref() {
             None => "{}".to_owned(),
             Some("-") => read_stdin()?,
             Some(text) => text.to_owned(),
         };
         let value: Value = serde_json::from_str(&text)
             .map_err(|error| BadInput(format!("the message is no JSON: {error}")))?;
-        let value = match (self.json.as_deref(), &value) {
+        let value = match (self.body.as_deref(), &value) {
             // Nothing was given: fine for a type without fields, whatever its form.
             (None, _) if schema::encode(&handler.request, &Value::Null).is_ok() => Value::Null,
             _ => value,

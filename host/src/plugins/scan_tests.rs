@@ -121,7 +121,7 @@ fn a_file_that_comes_back_while_it_is_being_stopped_is_loaded_again() {
     assert_eq!(world.done(), ["stop a"]);
     world.files.insert("a.wasm".to_owned(), away);
     world.glance(1);
-    world.look(1);
+    world.look(SETTLE);
     assert_eq!(world.done(), ["load a: x 1"]);
 }
 
@@ -259,6 +259,7 @@ fn plugins_beyond_the_limit_are_left_out_until_there_is_room() {
     world.look(1);
     world.look(GONE);
     world.look(1);
+    world.look(SETTLE);
     assert_eq!(world.done(), ["stop b", "forget b", "load d: d 1"]);
 }
 

@@ -274,6 +274,8 @@ async fn a_directory_may_come_later_go_and_come_back() {
         std::fs::create_dir_all(&path).unwrap();
         rename_into(&path, "a.wasm", plugin(&format!("x {round}")));
         host.called(&format!("setup x {round}")).await;
+        // Its last write here: removing a directory fails if a file appears in it meanwhile.
+        eventually("told", || path.join("a.status.json").exists()).await;
         std::fs::remove_dir_all(temp.path().join("later")).unwrap();
         eventually("stopped", || host.version("x").is_none()).await;
     }
