@@ -1,9 +1,8 @@
 //! Log lines: the backends of the crates `log` and `tracing` that write to the host's log.
 //!
-//! A plugin uses `log::info!` or `tracing::info!` as anywhere else. The host adds the fields
-//! `endpoint` and `version`. Spans of `tracing` are not kept; the fields of events are.
-
-use crate::host;
+//! A plugin uses `log::info!` as anywhere else, or, with the feature `tracing`, `tracing::info!`. The
+//! host adds the fields `endpoint` and `version`. Spans of `tracing` are not kept; the fields of
+//! events are.
 
 /// How much a log line matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -31,7 +30,8 @@ pub(crate) fn install() {
 
 #[cfg(feature = "log")]
 mod for_log {
-    use super::{Level, host};
+    use super::Level;
+    use crate::host;
 
     struct Backend;
 
@@ -80,7 +80,8 @@ mod for_tracing {
     use tracing_core::subscriber::Interest;
     use tracing_core::{Dispatch, Event, Metadata, Subscriber, dispatcher};
 
-    use super::{Level, host};
+    use super::Level;
+    use crate::host;
 
     struct Backend;
 

@@ -145,7 +145,6 @@ impl Desk {
         ctx.gauge("desk.size").set(1.5);
         ctx.histogram("desk.length").record(4.0);
         log::warn!(target: "desk", "by {}", "log");
-        tracing::info!(lines = self.lines.len(), who = "me", "by tracing");
         ctx.stop_self();
         let me = ctx.self_ref();
         self.lines.push(format!("I am {}", me.name));
@@ -320,12 +319,6 @@ fn metrics_log_and_the_host_s_names_are_there() {
         (Level::Warn, "by log")
     );
     assert_eq!(log[0].target, "desk");
-    assert_eq!(
-        (log[1].level, log[1].text.as_str()),
-        (Level::Info, "by tracing")
-    );
-    let fields = [("lines", "0"), ("who", "me")].map(|(k, v)| (k.to_owned(), v.to_owned()));
-    assert_eq!(log[1].fields, fields);
 }
 
 #[test]

@@ -14,7 +14,7 @@ use crate::endpoint::SwapError;
 use crate::endpoint::record::SwapRecord;
 use crate::endpoint::status::EndpointStatus;
 use crate::plugins::{InstallError, Installed, PluginDirectory, PluginError};
-use crate::rpc_env::RpcEnv;
+use crate::rpc_env::{ENDPOINT_VERIFIER, RpcEnv};
 
 pub(super) struct UpControl {
     env: RpcEnv,
@@ -138,6 +138,12 @@ impl Control for UpControl {
         let (env, directory) = (self.env.clone(), self.directory.clone());
         let (name, missing) = (name.to_owned(), self.not_found(name));
         Box::pin(async move {
+            if name == ENDPOINT_VERIFIER {
+                return Err(ControlError::Refused {
+                    reason: format!("`{name}` is what looking endpoints up needs; it stays"),
+                    record: None,
+                });
+            }
             match directory.plugin_of(&name) {
                 Some(plugin) => directory.stop(&plugin).await.map_err(of_plugin),
                 None if env.stop(&name).await => Ok(()),

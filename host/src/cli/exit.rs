@@ -58,6 +58,7 @@ fn code_of_one(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
             ClientError::Problem {
                 status: 400 | 413, ..
             } => BAD_INPUT,
+            ClientError::Token(_) => REFUSED,
             ClientError::Problem { status: 404, .. } => NOT_FOUND,
             ClientError::Problem {
                 status: 401 | 403 | 409,

@@ -86,23 +86,25 @@ impl New {
 fn check_name(name: &str) -> Result<(), BadInput> {
     let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     let begins = name.starts_with(|c: char| c.is_ascii_lowercase());
-    if begins && name.len() <= 64 && name.chars().all(allowed) && !name.ends_with('-') {
+    let free = name != crate::rpc_env::ENDPOINT_VERIFIER;
+    if free && begins && name.len() <= 64 && name.chars().all(allowed) && !name.ends_with('-') {
         return Ok(());
     }
     Err(BadInput(format!(
         "`{name}` cannot be the name of a plugin; expected 1 to 64 lower-case letters, digits and \
-         `-`, beginning with a letter"
+         `-`, beginning with a letter, and not the reserved `endpoint-verifier`"
     )))
 }
 
-/// `word-count` -> `WordCount`.
+/// `word-count` -> `WordCountEndpoint`. The ending keeps it apart from the messages of the template
+/// and from the names of the SDK.
 fn type_name(name: &str) -> String {
     let words = name.split('-').map(|word| {
         let mut letters = word.chars();
         let first = letters.next().map(|letter| letter.to_ascii_uppercase());
         first.into_iter().chain(letters).collect::<String>()
     });
-    words.collect()
+    words.chain(["Endpoint".to_owned()]).collect()
 }
 
 fn own_sdk(sdk: &Path) -> anyhow::Result<String> {
@@ -139,15 +141,26 @@ mod tests {
         for good in ["a", "word-count", "v2"] {
             assert!(check_name(good).is_ok(), "{good}");
         }
-        for bad in ["", "Word", "2d", "-a", "a-", "a b", "../a", "a/b", "é"] {
+        for bad in [
+            "",
+            "endpoint-verifier",
+            "Word",
+            "2d",
+            "-a",
+            "a-",
+            "a b",
+            "../a",
+            "a/b",
+            "é",
+        ] {
             assert!(check_name(bad).is_err(), "{bad}");
         }
     }
 
     #[test]
     fn the_type_is_named_after_the_plugin() {
-        assert_eq!(type_name("word-count"), "WordCount");
-        assert_eq!(type_name("a"), "A");
+        assert_eq!(type_name("word-count"), "WordCountEndpoint");
+        assert_eq!(type_name("greet"), "GreetEndpoint");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Output: text for people, JSON for programs.
 
+use std::io::Write as _;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -18,11 +19,10 @@ impl Output {
         value: &T,
         text: impl FnOnce(&T) -> String,
     ) -> anyhow::Result<()> {
-        match self.json {
-            true => println!("{}", serde_json::to_string_pretty(value)?),
-            false => println!("{}", text(value).trim_end()),
-        }
-        Ok(())
+        line(&match self.json {
+            true => serde_json::to_string_pretty(value)?,
+            false => text(value).trim_end().to_owned(),
+        })
     }
 
     /// Prints an error with its causes to stderr.
@@ -31,6 +31,15 @@ impl Output {
             true => eprintln!("{}", json!({ "error": format!("{error:#}"), "exit": code })),
             false => eprintln!("instar: {error:#}"),
         }
+    }
+}
+
+/// Prints a line to stdout. A reader that has seen enough (`| head`) is no error.
+pub(super) fn line(text: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
     }
 }
 

@@ -4,7 +4,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::Admin;
-use super::output::{Output, duration, short, size, table};
+use super::output::{Output, duration, line, short, size, table};
 use crate::admin::api::StatusReply;
 use crate::endpoint::status::{EndpointState, EndpointStatus, Metric};
 
@@ -42,8 +42,7 @@ impl Status {
                 plugin["reason"].as_str().unwrap_or("?")
             ));
         }
-        println!("{text}");
-        Ok(())
+        line(&text)
     }
 }
 
