@@ -13,6 +13,7 @@ use crate::component::metadata::Metadata;
 use crate::endpoint::SwapError;
 use crate::endpoint::record::SwapRecord;
 use crate::endpoint::status::EndpointStatus;
+use crate::error::with_causes;
 use crate::plugins::{InstallError, Installed, PluginDirectory, PluginError};
 use crate::rpc_env::{ENDPOINT_VERIFIER, RpcEnv};
 
@@ -87,7 +88,7 @@ impl Control for UpControl {
                 }
                 Err(InstallError::Plugin(error)) => Err(of_plugin(error)),
                 Err(error @ InstallError::Write { .. }) => Err(ControlError::Failed {
-                    reason: chain(&error),
+                    reason: with_causes(&error),
                 }),
                 Err(error) => Err(ControlError::Refused {
                     reason: error.to_string(),
@@ -190,14 +191,4 @@ fn of_swap(error: SwapError, missing: ControlError) -> ControlError {
         },
         SwapError::Stopped { .. } => ControlError::Failed { reason },
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(&format!(": {cause}"));
-        source = cause.source();
-    }
-    text
 }

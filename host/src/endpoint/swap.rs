@@ -27,6 +27,7 @@ use super::surroundings::EndpointSurroundings;
 use crate::component::code::{Code, LoadError};
 use crate::component::instance::{self, Crash, Instance, Prepared, StateError};
 use crate::component::metadata::StateSupport;
+use crate::error::with_causes;
 
 /// Why the code was not replaced. The old version goes on in every case.
 #[derive(Debug, thiserror::Error)]
@@ -198,7 +199,7 @@ pub(super) async fn swap(
     };
     let prepared = match prepare(endpoint, code, &settings).await {
         Ok(prepared) => prepared,
-        Err(error) => return Err(reject(endpoint, record, error_text(&error))),
+        Err(error) => return Err(reject(endpoint, record, with_causes(&error))),
     };
     let metadata = Arc::clone(prepared.instance.metadata());
     record.to.version = metadata.version.clone();
@@ -274,17 +275,6 @@ async fn prepare(
 ) -> Result<Prepared, LoadError> {
     let surroundings = EndpointSurroundings::of(endpoint);
     instance::prepare(&endpoint.engine, code, settings, surroundings).await
-}
-
-/// The error with its causes, on one line.
-fn error_text(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(&format!(": {cause}"));
-        source = cause.source();
-    }
-    text
 }
 
 fn reject(endpoint: &Endpoint, mut record: SwapRecord, reason: String) -> SwapError {
