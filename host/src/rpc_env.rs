@@ -291,9 +291,7 @@ impl RpcEnv {
         let question = CheckExistence {
             name: address.name.clone(),
         };
-        let answer: Exists = self
-            .verify(&verifier, "instar.CheckExistence", &question)
-            .await?;
+        let answer: Exists = self.verify(&verifier, CHECK_EXISTENCE, &question).await?;
         match answer.exists {
             true => Ok(self.reference(address)),
             false => Err(RpcError::EndpointNotFound {
@@ -313,7 +311,7 @@ impl RpcEnv {
         let question = CheckExistence {
             name: address.name.clone(),
         };
-        let answer: Description = self.verify(&verifier, "instar.Describe", &question).await?;
+        let answer: Description = self.verify(&verifier, DESCRIBE, &question).await?;
         answer.metadata.ok_or_else(|| RpcError::EndpointNotFound {
             endpoint: address.name.clone(),
             host: address.location.to_string(),
@@ -462,6 +460,11 @@ impl RpcEnv {
         all.iter().map(|endpoint| endpoint.status()).collect()
     }
 
+    /// One endpoint; `None` where nothing has the name.
+    pub fn status_of(&self, name: &str) -> Option<EndpointStatus> {
+        Some(self.inner.dispatcher.find(name)?.status())
+    }
+
     /// The swaps that were tried on an endpoint, oldest first, at most the last 1000.
     pub fn history(&self, name: &str) -> Option<Vec<SwapRecord>> {
         let endpoint = self.inner.dispatcher.find(name)?;
@@ -581,6 +584,12 @@ pub enum OpenChannelError {
 }
 
 // What the endpoint-verifier understands. Its plugin has the same types, in `plugins/endpoint-verifier`.
+
+const CHECK_EXISTENCE: &str = "instar.CheckExistence";
+const DESCRIBE: &str = "instar.Describe";
+
+/// What an endpoint must handle to be the endpoint-verifier of a host.
+pub(crate) const VERIFIER_KINDS: [&str; 2] = [CHECK_EXISTENCE, DESCRIBE];
 
 #[derive(Serialize)]
 struct CheckExistence {

@@ -67,15 +67,20 @@ impl Ask {
         let answer = endpoint
             .ask_within(message, self.timeout, "--timeout")
             .await?;
-        let value = if *answer.kind == *reply.kind {
-            schema::decode(reply, &answer.body)?
-        } else {
+        if *answer.kind != *reply.kind {
             anyhow::bail!(
                 "the answer is a `{}`, expected `{}`",
                 answer.kind,
                 reply.kind
             );
-        };
+        }
+        // Not the user's mistake, so not with the exit code of bad input.
+        let value = schema::decode(reply, &answer.body).map_err(|error| {
+            anyhow::anyhow!(
+                "the answer is no `{}` as the endpoint describes it: {error}",
+                reply.kind
+            )
+        })?;
         output.print(&value, |value| {
             serde_json::to_string_pretty(value).unwrap_or_else(|_| value.to_string())
         })?;

@@ -42,6 +42,7 @@ impl Build {
             );
             return Err(BadInput(text).into());
         }
+        check_target()?;
         let built = self.cargo(&manifest)?;
         let name = built
             .file_stem()
@@ -72,10 +73,7 @@ impl Build {
             .and_then(std::process::Child::wait_with_output);
         let output = output.context("run cargo; is Rust installed? https://rustup.rs")?;
         if !output.status.success() {
-            anyhow::bail!(
-                "cargo failed ({}); if the target is missing: `rustup target add {TARGET}`",
-                output.status
-            );
+            anyhow::bail!("cargo failed ({}); its messages are above", output.status);
         }
         let text = String::from_utf8_lossy(&output.stdout);
         let messages = text
@@ -88,6 +86,21 @@ impl Build {
             "cargo made no component; the manifest needs `[lib] crate-type = [\"cdylib\", \"rlib\"]`",
         )
     }
+}
+
+/// Looks for the target's standard library first: without it, cargo's messages are about crates.
+fn check_target() -> anyhow::Result<()> {
+    let mut rustc = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
+    rustc.args(["--print", "target-libdir", "--target", TARGET]);
+    let output = rustc.output();
+    let output = output.context("run rustc; is Rust installed? https://rustup.rs")?;
+    let folder = String::from_utf8_lossy(&output.stdout);
+    // A rustc that cannot say it (an old one, or a wrapper) is left to cargo.
+    if output.status.success() && !Path::new(folder.trim()).is_dir() {
+        let text = format!("the target {TARGET} is not installed; `rustup target add {TARGET}`");
+        return Err(BadInput(text).into());
+    }
+    Ok(())
 }
 
 /// Copies at once and whole: a host may watch this very folder.

@@ -13,9 +13,9 @@ use crate::component::metadata::Metadata;
 use crate::endpoint::SwapError;
 use crate::endpoint::record::SwapRecord;
 use crate::endpoint::status::EndpointStatus;
-use crate::error::with_causes;
+use crate::error::{RpcError, with_causes};
 use crate::plugins::{InstallError, Installed, PluginDirectory, PluginError};
-use crate::rpc_env::{ENDPOINT_VERIFIER, RpcEnv};
+use crate::rpc_env::{ENDPOINT_VERIFIER, RpcEnv, VERIFIER_KINDS};
 
 pub(super) struct UpControl {
     env: RpcEnv,
@@ -72,28 +72,30 @@ impl Control for UpControl {
         Box::pin(async move {
             let Some(plugin) = directory.plugin_of(&name) else {
                 let code = Code::from_bytes(bytes);
+                if name == ENDPOINT_VERIFIER {
+                    stays_a_verifier(&env, &code).await?;
+                }
                 let swapped = env.swap(&name, &code, None, "admin").await;
                 return swapped.map_err(|error| of_swap(error, missing));
             };
             match directory.install(&plugin, bytes).await {
                 Ok(Installed::Swapped(record)) => Ok(*record),
-                Ok(Installed::Started(version) | Installed::Unchanged(version)) => {
-                    Err(ControlError::Refused {
-                        reason: format!(
-                            "`{name}` runs version {} of this very content already",
-                            version.version
-                        ),
-                        record: None,
-                    })
-                }
-                Err(InstallError::Plugin(error)) => Err(of_plugin(error)),
+                Ok(Installed::Unchanged(version)) => Err(refused(format!(
+                    "`{name}` runs version {} of this very content already",
+                    version.version
+                ))),
+                // It stopped since we looked.
+                Ok(Installed::Started(version)) => Err(ControlError::Failed {
+                    reason: format!(
+                        "`{name}` did not run; version {} was started, without a state to carry",
+                        version.version
+                    ),
+                }),
+                Err(InstallError::Plugin(error)) => Err(of_plugin(error, missing)),
                 Err(error @ InstallError::Write { .. }) => Err(ControlError::Failed {
                     reason: with_causes(&error),
                 }),
-                Err(error) => Err(ControlError::Refused {
-                    reason: error.to_string(),
-                    record: None,
-                }),
+                Err(error) => Err(refused(error.to_string())),
             }
         })
     }
@@ -106,7 +108,7 @@ impl Control for UpControl {
             match directory.plugin_of(&name) {
                 Some(plugin) => {
                     let back = directory.rollback(&plugin, to.as_deref()).await;
-                    back.map_err(of_plugin)
+                    back.map_err(|error| of_plugin(error, missing))
                 }
                 None => {
                     let back = env.rollback(&name, to.as_deref()).await;
@@ -129,8 +131,16 @@ impl Control for UpControl {
                 .plugin_of(&name)
                 .or(stopped.map(|plugin| plugin.plugin))
             {
-                Some(plugin) => directory.restart(&plugin).await.map_err(of_plugin),
-                None => env.restart(&name).await.map_err(|_| missing),
+                Some(plugin) => {
+                    let restarted = directory.restart(&plugin).await;
+                    restarted.map_err(|error| of_plugin(error, missing))
+                }
+                None => env.restart(&name).await.map_err(|error| match error {
+                    RpcError::EndpointNotFound { .. } => missing,
+                    error => ControlError::Failed {
+                        reason: error.to_string(),
+                    },
+                }),
             }
         })
     }
@@ -140,13 +150,14 @@ impl Control for UpControl {
         let (name, missing) = (name.to_owned(), self.not_found(name));
         Box::pin(async move {
             if name == ENDPOINT_VERIFIER {
-                return Err(ControlError::Refused {
-                    reason: format!("`{name}` is what looking endpoints up needs; it stays"),
-                    record: None,
-                });
+                let reason = format!("`{name}` is what looking endpoints up needs; it stays");
+                return Err(refused(reason));
             }
             match directory.plugin_of(&name) {
-                Some(plugin) => directory.stop(&plugin).await.map_err(of_plugin),
+                Some(plugin) => {
+                    let stopped = directory.stop(&plugin).await;
+                    stopped.map_err(|error| of_plugin(error, missing))
+                }
                 None if env.stop(&name).await => Ok(()),
                 None => Err(missing),
             }
@@ -154,7 +165,29 @@ impl Control for UpControl {
     }
 }
 
-fn of_plugin(error: PluginError) -> ControlError {
+/// Without these two messages nobody finds an endpoint on this host any more, and nobody could tell
+/// what happened.
+async fn stays_a_verifier(env: &RpcEnv, code: &Code) -> Result<(), ControlError> {
+    let metadata = env.inspect(code).await;
+    let metadata = metadata.map_err(|error| refused(with_causes(&error)))?;
+    let handled = |kind: &&str| metadata.handles.iter().any(|h| h.request.kind == **kind);
+    match VERIFIER_KINDS.iter().find(|kind| !handled(kind)) {
+        None => Ok(()),
+        Some(kind) => Err(refused(format!(
+            "`{ENDPOINT_VERIFIER}` must handle `{kind}`, which `{}` {} does not",
+            metadata.name, metadata.version
+        ))),
+    }
+}
+
+fn refused(reason: String) -> ControlError {
+    ControlError::Refused {
+        reason,
+        record: None,
+    }
+}
+
+fn of_plugin(error: PluginError, missing: ControlError) -> ControlError {
     let text = error.to_string();
     match error {
         PluginError::Refused { record, .. } => ControlError::Refused {
@@ -165,10 +198,7 @@ fn of_plugin(error: PluginError) -> ControlError {
             reason: text,
             record,
         },
-        PluginError::Unknown { .. } => ControlError::Refused {
-            reason: text,
-            record: None,
-        },
+        PluginError::Unknown { .. } => missing,
         PluginError::Busy { .. } | PluginError::Closed => ControlError::Failed { reason: text },
     }
 }
@@ -185,10 +215,7 @@ fn of_swap(error: SwapError, missing: ControlError) -> ControlError {
             reason,
             record: Some(record),
         },
-        SwapError::AlreadyRuns { .. } | SwapError::NoSuchVersion { .. } => ControlError::Refused {
-            reason,
-            record: None,
-        },
+        SwapError::AlreadyRuns { .. } | SwapError::NoSuchVersion { .. } => refused(reason),
         SwapError::Stopped { .. } => ControlError::Failed { reason },
     }
 }

@@ -1,5 +1,7 @@
 //! Exit codes, and which error has which.
 
+use std::io::ErrorKind;
+
 use crate::admin::client::ClientError;
 use crate::component::code::LoadError;
 use crate::endpoint::SwapError;
@@ -47,6 +49,7 @@ fn code_of_one(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
             RpcError::EndpointNotFound { .. } => NOT_FOUND,
             RpcError::Network { .. } | RpcError::Stopped { .. } => NOT_REACHED,
             RpcError::Undecodable { .. } | RpcError::Unsupported { .. } => BAD_INPUT,
+            RpcError::Denied { .. } => REFUSED,
             RpcError::Failed { code, .. } if code == "invalid-address" => BAD_INPUT,
             _ => FAILED,
         });
@@ -69,7 +72,8 @@ fn code_of_one(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
     }
     if let Some(error) = cause.downcast_ref::<LoadError>() {
         return Some(match error {
-            LoadError::Read { .. } => NOT_FOUND,
+            LoadError::Read { source, .. } if source.kind() == ErrorKind::NotFound => NOT_FOUND,
+            LoadError::Read { .. } => FAILED,
             _ => REFUSED,
         });
     }

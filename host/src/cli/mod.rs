@@ -95,24 +95,25 @@ impl Admin {
 
 /// Runs the command of this process's arguments. The exit status is one of [`EXIT_CODES`].
 pub fn run() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return not_understood(&error),
+    };
     let output = Output { json: cli.json };
     start_logging(&cli);
     let done = match cli.command {
-        Command::Up(up) => runtime().and_then(|runtime| runtime.block_on(up.run(output))),
+        Command::Up(up) => block_on(up.run(output)),
         Command::Status(status) => status.run(output),
-        Command::Ask(ask) => runtime().and_then(|runtime| runtime.block_on(ask.run(output))),
-        Command::Send(send) => runtime().and_then(|runtime| runtime.block_on(send.run(output))),
+        Command::Ask(ask) => block_on(ask.run(output)),
+        Command::Send(send) => block_on(send.run(output)),
         Command::Swap(swap) => swap.run(output),
         Command::Rollback(rollback) => rollback.run(output),
         Command::History(history) => history.run(output),
         Command::Restart(restart) => restart.run(output),
         Command::Stop(stop) => stop.run(output),
-        Command::Inspect(inspect) => {
-            runtime().and_then(|runtime| runtime.block_on(inspect.run(output)))
-        }
+        Command::Inspect(inspect) => block_on(inspect.run(output)),
         Command::New(new) => new.run(output),
-        Command::Build(build) => runtime().and_then(|runtime| runtime.block_on(build.run(output))),
+        Command::Build(build) => block_on(build.run(output)),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "instar", &mut std::io::stdout());
             Ok(())
@@ -128,11 +129,27 @@ pub fn run() -> ExitCode {
     }
 }
 
-fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+fn block_on(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
-        .build();
-    Ok(runtime?)
+        .build()?;
+    let done = runtime.block_on(command);
+    // Whoever presses Ctrl-C twice does not wait for a compilation that nobody needs any more.
+    runtime.shutdown_background();
+    done
+}
+
+/// Arguments that make no sense, `--help` and `--version`. With `--json`, errors are JSON here, too.
+fn not_understood(error: &clap::Error) -> ExitCode {
+    let json = std::env::args_os().any(|word| word == "--json");
+    if !error.use_stderr() || !json {
+        // A closed stdout is nobody's error.
+        let _ = error.print();
+        return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(exit::FAILED));
+    }
+    let text = anyhow::anyhow!(error.render().to_string().trim_end().to_owned());
+    Output { json }.error(&text, exit::BAD_INPUT);
+    ExitCode::from(exit::BAD_INPUT)
 }
 
 /// Log lines go to stderr. A host tells what happens, the other commands only what is wrong.

@@ -58,20 +58,32 @@ impl New {
             Some(sdk) => own_sdk(sdk)?,
             None => ".instar/guest-sdk".to_owned(),
         };
+        // With its quotes, as the manifest needs it.
+        let sdk = toml::Value::String(sdk).to_string();
         let fill = |text: &str| {
             text.replace("{{name}}", &self.name)
                 .replace("{{Name}}", &type_name(&self.name))
                 .replace("{{sdk}}", &sdk)
         };
-        for (path, text) in TEMPLATES {
-            write(&folder.join(fill(path)), fill(text).as_bytes())?;
-        }
         let ignored = format!("/target\n/{}.wasm\n", self.name);
-        write(&folder.join(".gitignore"), ignored.as_bytes())?;
-        if self.sdk.is_none() {
-            for (path, bytes) in sdk_sources::files() {
+        let lay = || {
+            for (path, text) in TEMPLATES {
+                write(&folder.join(fill(path)), fill(text).as_bytes())?;
+            }
+            write(&folder.join(".gitignore"), ignored.as_bytes())?;
+            let carried = match self.sdk {
+                None => sdk_sources::files(),
+                Some(_) => &[],
+            };
+            for (path, bytes) in carried {
                 write(&folder.join(".instar").join(path), bytes)?;
             }
+            anyhow::Ok(())
+        };
+        if let Err(error) = lay() {
+            // Half a folder would only be in the way of the next try. It was not there before.
+            let _ = fs::remove_dir_all(&folder);
+            return Err(error);
         }
         let made = json!({ "name": self.name, "folder": folder });
         output.print(&made, |_| {

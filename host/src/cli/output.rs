@@ -1,5 +1,6 @@
 //! Output: text for people, JSON for programs.
 
+use std::borrow::Cow;
 use std::io::Write as _;
 use std::time::Duration;
 
@@ -27,17 +28,32 @@ impl Output {
 
     /// Prints an error with its causes to stderr.
     pub(super) fn error(self, error: &anyhow::Error, code: u8) {
-        match self.json {
-            true => eprintln!("{}", json!({ "error": format!("{error:#}"), "exit": code })),
-            false => eprintln!("instar: {error:#}"),
-        }
+        let text = match self.json {
+            true => json!({ "error": format!("{error:#}"), "exit": code }).to_string(),
+            false => format!("instar: {error:#}"),
+        };
+        eprintln!("{}", printable(&text));
     }
+}
+
+/// What a component or a peer wrote may hold escapes that drive a terminal: they are shown, not
+/// obeyed. The form is the one of JSON, so that JSON stays JSON.
+fn printable(text: &str) -> Cow<'_, str> {
+    let harmless = |c: char| !c.is_control() || c == '\n';
+    if text.chars().all(harmless) {
+        return Cow::Borrowed(text);
+    }
+    let shown = text.chars().map(|c| match harmless(c) {
+        true => c.to_string(),
+        false => format!("\\u{:04x}", u32::from(c)),
+    });
+    Cow::Owned(shown.collect())
 }
 
 /// Prints a line to stdout. A reader that has seen enough (`| head`) is no error.
 pub(super) fn line(text: &str) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
-    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+    match writeln!(out, "{}", printable(text)).and_then(|()| out.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(()),
     }
@@ -106,6 +122,18 @@ mod tests {
         let rows = [["name", "n"], ["a", "1"], ["longer", "22"]];
         let rows: Vec<Vec<String>> = rows.map(|row| row.map(str::to_owned).to_vec()).to_vec();
         assert_eq!(table(&rows), "name    n\na       1\nlonger  22");
+    }
+
+    #[test]
+    fn escapes_of_a_terminal_are_shown_and_not_obeyed() {
+        assert_eq!(printable("plain é\n"), "plain é\n");
+        assert_eq!(
+            printable("\x1b[31m\u{9b}2J\r"),
+            "\\u001b[31m\\u009b2J\\u000d"
+        );
+        let json = json!({ "name": "\u{9b}" }).to_string();
+        let back: serde_json::Value = serde_json::from_str(&printable(&json)).unwrap();
+        assert_eq!(back["name"], "\u{9b}");
     }
 
     #[test]

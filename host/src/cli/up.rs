@@ -11,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::control::UpControl;
 use super::exit::BadInput;
-use super::output::Output;
+use super::output::{Output, line};
 use crate::address::RpcAddress;
 use crate::admin::AdminServer;
 use crate::admin::token::state_dir;
@@ -108,15 +108,15 @@ impl Up {
             plugins: self.plugins,
             token_file: admin.as_ref().map(|admin| admin.token_path().to_owned()),
         };
-        match output.json {
-            true => println!("{}", serde_json::to_string(&ready)?),
-            false => println!(
+        line(&match output.json {
+            true => serde_json::to_string(&ready)?,
+            false => format!(
                 "ready: messages on {}, admin API on {}, plugins in {}",
                 ready.listen,
                 ready.admin.as_deref().unwrap_or("off"),
                 ready.plugins.display()
             ),
-        }
+        })?;
         stop.wait().await;
         tracing::info!("stopping; a second signal ends at once");
         let orderly = async {

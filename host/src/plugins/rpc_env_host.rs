@@ -57,8 +57,7 @@ impl Host for RpcEnv {
     }
 
     fn running(&self, endpoint: &str) -> Option<Running> {
-        let mut all = self.status().into_iter();
-        let status = all.find(|status| status.name == endpoint)?;
+        let status = self.status_of(endpoint)?;
         Some(Running {
             code: status.code,
             state: status.state,

@@ -202,12 +202,10 @@ async fn introduce(
             frame_bytes_max,
         }));
     }
-    let outbox = match peers::take_in(shared, &theirs.location).await {
-        Ok(outbox) => outbox,
-        Err(reason) => {
-            handshake::refuse(socket, &reason).await;
-            return Err(HandshakeError::Refused { reason });
-        }
+    let Some(outbox) = peers::take_in(shared, &theirs.location) else {
+        let reason = "the host stops".to_owned();
+        handshake::refuse(socket, &reason).await;
+        return Err(HandshakeError::Refused { reason });
     };
     if let Err(error) = handshake::welcome(&mut socket, &ours, limit).await {
         let failure = RpcError::Network {

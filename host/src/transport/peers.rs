@@ -6,17 +6,15 @@
 //! Invariants
 //! 1. One outbox per location. It leaves the map before its waiting messages are failed, so whoever
 //!    tries again after a failure gets a new connection.
-//! 2. A client is reached over the one connection that it opened, never dialled.
+//! 2. A client is reached over the newest connection that it opened, never dialled. It has several
+//!    where it knows this host under several names, or came back before the end of the last one was
+//!    noticed.
 //! 3. After [`Peers::close`] there are no new outboxes.
 
 use std::collections::HashMap;
 use std::collections::VecDeque;
 use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
-
-use tokio::sync::Notify;
-use tokio::time::timeout;
 
 use super::connection;
 use super::handshake::{self, Purpose};
@@ -27,13 +25,9 @@ use super::socket;
 use crate::address::{Location, RpcAddress};
 use crate::error::RpcError;
 
-/// How long a client that comes back may wait for its old connection to be noticed as closed.
-const RETURN_WAIT: Duration = Duration::from_secs(1);
-
 #[derive(Default)]
 pub(super) struct Peers {
     state: Mutex<State>,
-    removed: Notify,
 }
 
 #[derive(Default)]
@@ -62,13 +56,15 @@ impl Peers {
         if state.all.remove(&outbox.number).is_some() && outbox.direction == Direction::Dialled {
             state.dialled = state.dialled.saturating_sub(1);
         }
-        if let Entry::Occupied(route) = state.routes.entry(outbox.peer.clone())
+        let other = state.newest_of_client(&outbox.peer);
+        if let Entry::Occupied(mut route) = state.routes.entry(outbox.peer.clone())
             && Arc::ptr_eq(route.get(), outbox)
         {
-            route.remove();
+            match other {
+                Some(other) => drop(route.insert(other)),
+                None => drop(route.remove()),
+            }
         }
-        drop(state);
-        self.removed.notify_waiters();
     }
 
     /// All connections, in the order in which they were begun.
@@ -80,6 +76,15 @@ impl Peers {
 }
 
 impl State {
+    /// The newest connection of a client; none for a host that listens.
+    fn newest_of_client(&self, peer: &Location) -> Option<Arc<Outbox>> {
+        if !matches!(peer, Location::Client(_)) {
+            return None;
+        }
+        let theirs = self.all.values().filter(|outbox| outbox.peer == *peer);
+        theirs.max_by_key(|outbox| outbox.number).cloned()
+    }
+
     fn outbox(&mut self, shared: &Shared, peer: Location, direction: Direction) -> Arc<Outbox> {
         self.last_number += 1;
         let outbox = Arc::new(Outbox::new(
@@ -134,45 +139,18 @@ pub(super) fn outbox_for(shared: &Arc<Shared>, to: &Location) -> Result<Arc<Outb
     Ok(outbox)
 }
 
-/// Makes the outbox of a connection that `peer` opened.
-///
-/// # Errors
-/// Why the peer is to be refused.
-pub(super) async fn take_in(shared: &Shared, peer: &Location) -> Result<Arc<Outbox>, String> {
-    let settled = async {
-        loop {
-            let removed = shared.peers.removed.notified();
-            tokio::pin!(removed);
-            removed.as_mut().enable();
-            match try_take_in(shared, peer) {
-                Some(outcome) => return outcome,
-                // The same client is there already: perhaps its last connection is just ending.
-                None => removed.await,
-            }
-        }
-    };
-    timeout(RETURN_WAIT, settled).await.unwrap_or_else(|_| {
-        Err(format!(
-            "{peer} is connected already; a host that does not listen opens one connection"
-        ))
-    })
-}
-
-fn try_take_in(shared: &Shared, peer: &Location) -> Option<Result<Arc<Outbox>, String>> {
+/// Makes the outbox of a connection that `peer` opened; none where the host stops.
+pub(super) fn take_in(shared: &Shared, peer: &Location) -> Option<Arc<Outbox>> {
     let mut state = shared.peers.state();
     if state.closed {
-        return Some(Err("the host stops".to_owned()));
-    }
-    let is_client = matches!(peer, Location::Client(_));
-    if is_client && state.routes.contains_key(peer) {
         return None;
     }
     let outbox = state.outbox(shared, peer.clone(), Direction::Accepted);
     // A host that listens is dialled for messages; what it opened carries our answers.
-    if is_client {
+    if matches!(peer, Location::Client(_)) {
         state.routes.insert(peer.clone(), Arc::clone(&outbox));
     }
-    Some(Ok(outbox))
+    Some(outbox)
 }
 
 /// Gives up an outbox whose connection did not come up.

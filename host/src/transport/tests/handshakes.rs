@@ -149,25 +149,46 @@ async fn a_host_that_dials_a_stranger_tells_its_askers_what_it_found() {
 }
 
 #[tokio::test]
-async fn a_second_connection_of_the_same_client_is_refused() {
+async fn a_client_that_knows_a_host_under_two_names_reaches_it_under_both() {
+    let (server, client) = (Host::server().await, Host::client().await);
+    let port = server.address().port();
+    let other: Location = RpcAddress::new("localhost", port).into();
+    assert_eq!(
+        client
+            .ask(&server.location(), "echo", "1")
+            .await
+            .unwrap()
+            .body,
+        "1"
+    );
+    assert_eq!(client.ask(&other, "echo", "2").await.unwrap().body, "2");
+    assert_eq!(server.transport.connections().len(), 2);
+    let back = server.ask(&client.location(), "echo", "back").await;
+    assert_eq!(back.unwrap().body, "back");
+}
+
+#[tokio::test]
+async fn a_client_is_reached_as_long_as_one_of_its_connections_lives() {
     use crate::transport::handshake::{self, Introduction, Purpose};
     let server = Host::server().await;
+    let location = Location::Client(uuid::Uuid::new_v4());
     let ours = Introduction {
-        location: Location::Client(uuid::Uuid::new_v4()),
+        location: location.clone(),
         purpose: Purpose::Messages,
         frame_bytes_max: 1 << 20,
     };
-    let mut first = plain_connection(&server).await;
-    handshake::dial(&mut first, &ours, PATIENCE).await.unwrap();
-    let mut second = plain_connection(&server).await;
-    let refused = handshake::dial(&mut second, &ours, PATIENCE).await;
-    let text = refused.unwrap_err().to_string();
-    assert!(text.contains("is connected already"), "{text}");
-    assert_eq!(server.recorder.events().len(), 1);
-
-    drop(first);
-    let mut third = plain_connection(&server).await;
-    handshake::dial(&mut third, &ours, PATIENCE).await.unwrap();
+    let mut sockets = Vec::new();
+    for count in 1..=2 {
+        let mut socket = plain_connection(&server).await;
+        handshake::dial(&mut socket, &ours, PATIENCE).await.unwrap();
+        until("the connection", || server.recorder.events().len() == count).await;
+        sockets.push(socket);
+    }
+    for left in [1, 0] {
+        sockets.pop();
+        until("the end", || server.transport.connections().len() == left).await;
+        assert_eq!(server.transport.reserve(&location).is_ok(), left == 1);
+    }
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use clap::Parser;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressStyle};
 
 use instar_host::address::{EndpointAddress, RpcAddress};
 use instar_tests::{client, start};
@@ -75,9 +75,9 @@ async fn run(args: Args) -> anyhow::Result<bool> {
     let env = start(client()).await;
     let address: RpcAddress = host.listen().parse()?;
     let counter = env.reference(EndpointAddress::new("wordcount", address));
-    let bar = progress_bar();
-    let progress = Arc::new(feeder::Progress::default());
     let limit = (args.seconds > 0).then(|| Duration::from_secs(args.seconds));
+    let bar = progress_bar(limit);
+    let progress = Arc::new(feeder::Progress::default());
     let began = Instant::now();
     let swapper = swapper::Swapper::start(host.plugin_file(), args.swaps_per_second);
     let feeding = feeder::feed(&counter, &input, limit, Arc::clone(&progress));
@@ -97,12 +97,22 @@ async fn run(args: Args) -> anyhow::Result<bool> {
     Ok(good)
 }
 
-fn progress_bar() -> ProgressBar {
-    let bar = ProgressBar::new_spinner();
-    if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed_precise} {msg}") {
-        bar.set_style(style);
+/// A bar of the time that is allowed, or a spinner where all is read: how much that is, is not known.
+fn progress_bar(limit: Option<Duration>) -> ProgressBar {
+    let (bar, template) = match limit {
+        Some(limit) => (
+            ProgressBar::new(limit.as_millis() as u64),
+            "[{bar:30}] {elapsed_precise} {msg}",
+        ),
+        None => (
+            ProgressBar::new_spinner(),
+            "{spinner} {elapsed_precise} {msg}",
+        ),
+    };
+    match ProgressStyle::with_template(template) {
+        Ok(style) => bar.with_style(style.progress_chars("=> ")),
+        Err(_never) => bar,
     }
-    bar
 }
 
 /// Shows how far it is, ten times a second on a terminal and every five seconds elsewhere.
@@ -113,9 +123,6 @@ async fn show(
     began: Instant,
 ) -> std::convert::Infallible {
     let hidden = bar.is_hidden();
-    if hidden {
-        bar.set_draw_target(ProgressDrawTarget::hidden());
-    }
     let period = Duration::from_millis(if hidden { 5000 } else { 100 });
     let mut ticks = tokio::time::interval(period);
     ticks.tick().await;
@@ -132,7 +139,8 @@ async fn show(
             true => println!("{text}"),
             false => {
                 bar.set_message(text);
-                bar.tick();
+                let position = began.elapsed().as_millis() as u64;
+                bar.set_position(position.min(bar.length().unwrap_or(position)));
             }
         }
     }
