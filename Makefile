@@ -17,8 +17,8 @@ demo: target ## counts the words of a folder while the counter is replaced ten t
 
 test: target ## everything that CI runs: format, clippy, unit, doc and integration tests
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
-	$(CARGO) test --workspace --locked
+	$(CARGO) clippy --workspace --all-targets --locked --features instar-sdk/tracing -- -D warnings
+	$(CARGO) test --workspace --locked --features instar-sdk/tracing
 
 bench: target ## a table of times beside a bare wasmtime call and a raw TCP ping-pong
 	$(CARGO) bench --locked --package instar-tests

@@ -115,8 +115,10 @@ pub fn run() -> ExitCode {
         Command::New(new) => new.run(output),
         Command::Build(build) => block_on(build.run(output)),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "instar", &mut std::io::stdout());
-            Ok(())
+            // Written by us: `generate` takes a closed pipe for a reason to panic.
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "instar", &mut script);
+            output::line(String::from_utf8_lossy(&script).trim_end())
         }
     };
     match done {

@@ -39,7 +39,7 @@ impl Output {
 /// What a component or a peer wrote may hold escapes that drive a terminal: they are shown, not
 /// obeyed. The form is the one of JSON, so that JSON stays JSON.
 fn printable(text: &str) -> Cow<'_, str> {
-    let harmless = |c: char| !c.is_control() || c == '\n';
+    let harmless = |c: char| !c.is_control() || c == '\n' || c == '\t';
     if text.chars().all(harmless) {
         return Cow::Borrowed(text);
     }

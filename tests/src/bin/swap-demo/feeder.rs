@@ -39,6 +39,8 @@ impl Progress {
 pub(crate) struct Fed {
     pub(crate) lines: u64,
     pub(crate) bytes: u64,
+    /// How often the folder was read, the last time perhaps not to its end.
+    pub(crate) readings: u64,
     /// What `wc -w` counted.
     pub(crate) wc_words: u64,
     /// What the endpoint says at the end.
@@ -58,19 +60,30 @@ pub(crate) struct Answers {
     pub(crate) failure: Option<String>,
 }
 
+/// Feeds all files below `input`: until `limit`, or until the end of the folder. A folder that ends
+/// before there is `enough` is read again, whole.
 pub(crate) async fn feed(
     counter: &EndpointRef,
     input: &Path,
     limit: Option<Duration>,
+    enough: impl Fn() -> bool,
     progress: Arc<Progress>,
 ) -> anyhow::Result<Fed> {
     let mut lines = Lines::below(input);
     let mut wc = Wc::start()?;
     let mut asks = Asks::new(counter);
     let began = Instant::now();
-    let (mut number, mut bytes) = (0_u64, 0_u64);
+    let (mut number, mut bytes, mut readings) = (0_u64, 0_u64, 1_u64);
     let mut line = Vec::new();
-    while limit.is_none_or(|limit| began.elapsed() < limit) && lines.next(&mut line)? {
+    while limit.is_none_or(|limit| began.elapsed() < limit) {
+        if !lines.next(&mut line)? {
+            if number == 0 || enough() {
+                break;
+            }
+            readings += 1;
+            lines = Lines::below(input);
+            continue;
+        }
         wc.line(&line)?;
         bytes += line.len() as u64 + 1;
         let text = Bytes::from(std::mem::take(&mut line));
@@ -95,6 +108,7 @@ pub(crate) async fn feed(
     Ok(Fed {
         lines: number,
         bytes,
+        readings,
         wc_words,
         totals,
         answers,

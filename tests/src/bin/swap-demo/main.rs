@@ -22,6 +22,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 use instar_host::address::{EndpointAddress, RpcAddress};
 use instar_tests::{client, start};
 
+/// A folder that is read before so many versions took turns is read again.
+const SWAPS_LEAST: u64 = 10;
+
 /// Counts the words of a folder while the counter is replaced under full load.
 #[derive(Parser)]
 struct Args {
@@ -80,7 +83,8 @@ async fn run(args: Args) -> anyhow::Result<bool> {
     let progress = Arc::new(feeder::Progress::default());
     let began = Instant::now();
     let swapper = swapper::Swapper::start(host.plugin_file(), args.swaps_per_second);
-    let feeding = feeder::feed(&counter, &input, limit, Arc::clone(&progress));
+    let enough = || swapper.dropped() >= SWAPS_LEAST;
+    let feeding = feeder::feed(&counter, &input, limit, enough, Arc::clone(&progress));
     let fed = tokio::select! {
         fed = feeding => fed,
         _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),

@@ -20,9 +20,12 @@ pub(crate) fn print(fed: &Fed, history: &[SwapRecord], dropped: u64, took: Durat
     let lost = totals.lost + fed.lines.saturating_sub(totals.lines);
     let seconds = took.as_secs_f64();
     let out_of_order = totals.out_of_order + fed.answers.out_of_place;
-    let row = |name: &str, value: String| println!("  {name:<32} {value:>18}");
+    let row = |name: &str, value: String| println!("  {name:<36} {value:>16}");
     println!();
     row("bytes", number(fed.bytes));
+    if fed.readings > 1 {
+        row("times the folder was read", number(fed.readings));
+    }
     row("lines sent", number(fed.lines));
     row("asks answered", number(fed.answers.answered));
     row("asks failed", number(fed.answers.failed));
@@ -37,7 +40,7 @@ pub(crate) fn print(fed: &Fed, history: &[SwapRecord], dropped: u64, took: Durat
     row("swap pause max", pause(&pauses, 1.0));
     row(
         "throughput",
-        format!("{:.0} lines/s", fed.lines as f64 / seconds),
+        format!("{} lines/s", number((fed.lines as f64 / seconds) as u64)),
     );
     row("", format!("{:.1} MB/s", fed.bytes as f64 / 1e6 / seconds));
     row(
