@@ -37,6 +37,8 @@ pub mod component;
 
 mod endpoint_ref;
 
+mod log_budget;
+
 pub mod file_server;
 
 mod rpc_env;

@@ -12,13 +12,14 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 
 use crate::address::Location;
 use crate::endpoint::handle::{Endpoint, Notice};
 use crate::error::RpcError;
+use crate::log_budget::LogBudget;
 use crate::transport::Transport;
 
 pub(crate) mod incoming;
@@ -39,6 +40,7 @@ pub(crate) struct Dispatcher {
     ask_timeout: Duration,
     frame_bytes_max: usize,
     dead_letters: AtomicU64,
+    dead_letter_lines: LogBudget,
 }
 
 /// Why a name could not be given.
@@ -59,6 +61,7 @@ impl Dispatcher {
             ask_timeout,
             frame_bytes_max,
             dead_letters: AtomicU64::new(0),
+            dead_letter_lines: LogBudget::default(),
         }
     }
 
@@ -169,7 +172,9 @@ impl Dispatcher {
     /// Counts a message that reached nobody, and says so in the log.
     fn dead_letter(&self, endpoint: &str, kind: &str, reason: &RpcError) {
         self.dead_letters.fetch_add(1, Ordering::Relaxed);
-        tracing::warn!(endpoint, kind, %reason, "dead letter");
+        if let Some(left_out) = self.dead_letter_lines.line(Instant::now()) {
+            tracing::warn!(endpoint, kind, %reason, left_out, "dead letter");
+        }
     }
 
     /// Messages that reached nobody since the start.

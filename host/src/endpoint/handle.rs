@@ -26,6 +26,7 @@ use crate::component::engine::Engine;
 use crate::component::instance::{self, Prepared};
 use crate::component::metadata::Metadata;
 use crate::error::RpcError;
+use crate::log_budget::LogBudget;
 use crate::responder::Outcome;
 
 /// An endpoint, as others hold it.
@@ -68,6 +69,7 @@ pub(super) struct Counters {
     pub(super) turns: AtomicU64,
     pub(super) crashes: AtomicU64,
     pub(super) dead_letters: Mutex<BTreeMap<String, u64>>,
+    dead_letter_lines: LogBudget,
 }
 
 /// Something that reaches the endpoint beside its inbox. Bounded by what the endpoint itself asked
@@ -235,9 +237,12 @@ impl Endpoint {
         self.control.send(control).is_ok()
     }
 
-    /// Counts a message that could not be handled, and says so in the log.
+    /// Counts a message that could not be handled, and says so in the log unless there are too many.
     pub(super) fn dead_letter(&self, what: &str, reason: &RpcError) {
-        tracing::warn!(endpoint = self.name(), what, %reason, "dead letter");
+        let lines = &self.counters.dead_letter_lines;
+        if let Some(left_out) = lines.line(std::time::Instant::now()) {
+            tracing::warn!(endpoint = self.name(), what, %reason, left_out, "dead letter");
+        }
         let mut letters = lock(&self.counters.dead_letters);
         *letters.entry(reason.code().to_owned()).or_default() += 1;
     }

@@ -55,6 +55,8 @@ impl Host {
             .stdout(Stdio::piped())
             .stderr(std::fs::File::create(&log)?)
             .kill_on_drop(true)
+            // Ctrl-C is for the demo, which then ends its host.
+            .process_group(0)
             .spawn()
             .with_context(|| format!("start {}", instar.display()))?;
         let output = child.stdout.take().context("the host has no output")?;

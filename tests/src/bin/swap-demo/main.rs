@@ -42,6 +42,18 @@ struct Args {
     swaps_per_second: u32,
 }
 
+/// Ctrl-C. What was started ends with this process.
+#[derive(Debug)]
+struct Interrupted;
+
+impl std::fmt::Display for Interrupted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("interrupted")
+    }
+}
+
+impl std::error::Error for Interrupted {}
+
 fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -54,7 +66,7 @@ fn main() -> ExitCode {
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("swap-demo: {error:#}");
-            ExitCode::from(2)
+            ExitCode::from(if error.is::<Interrupted>() { 130 } else { 2 })
         }
     }
 }
@@ -87,12 +99,15 @@ async fn run(args: Args) -> anyhow::Result<bool> {
     let feeding = feeder::feed(&counter, &input, limit, enough, Arc::clone(&progress));
     let fed = tokio::select! {
         fed = feeding => fed,
-        _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
+        _ = tokio::signal::ctrl_c() => Err(Interrupted.into()),
         never = show(&bar, &progress, &swapper, began) => match never {},
     };
     bar.finish_and_clear();
     let dropped = swapper.stop().await?;
-    let fed = fed.map_err(|error| error.context(host.last_words()))?;
+    let fed = fed.map_err(|error| match error.is::<Interrupted>() {
+        true => error,
+        false => error.context(host.last_words()),
+    })?;
     let took = began.elapsed();
     let history = host.history(dropped).await?;
     let good = report::print(&fed, &history, dropped, took);

@@ -5,6 +5,7 @@
 //! each of those first; white space and its number stay what they were.
 
 use std::io::Write as _;
+use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
@@ -30,6 +31,8 @@ impl Wc {
             .env("LC_ALL", "C")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            // Ctrl-C is for the demo: without input this ends by itself.
+            .process_group(0)
             .spawn()
             .context("start `tr | wc -w`")?;
         let mut input = child.stdin.take().context("`wc` has no input")?;
