@@ -2,11 +2,13 @@
 
 use std::io::ErrorKind;
 
+use crate::admin::AdminError;
 use crate::admin::client::ClientError;
 use crate::component::code::LoadError;
 use crate::endpoint::SwapError;
 use crate::error::RpcError;
 use crate::schema::SchemaError;
+use crate::transport::TransportError;
 
 /// The help text about exit codes.
 pub const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 bad arguments or input, 3 not found, \
@@ -38,6 +40,13 @@ fn code_of_one(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
     if cause.is::<BadInput>()
         || cause.is::<SchemaError>()
         || cause.is::<crate::address::AddressError>()
+    {
+        return Some(BAD_INPUT);
+    }
+    if matches!(
+        cause.downcast_ref(),
+        Some(TransportError::NotLoopback { .. } | TransportError::AdvertiseMissing { .. })
+    ) || matches!(cause.downcast_ref(), Some(AdminError::NotLoopback { .. }))
     {
         return Some(BAD_INPUT);
     }
@@ -98,6 +107,10 @@ mod tests {
         );
         check(anyhow::anyhow!("something else"), FAILED);
         check(Interrupted.into(), INTERRUPTED);
+        let open = TransportError::NotLoopback {
+            host: "0.0.0.0".to_owned(),
+        };
+        check(anyhow::Error::from(open).context("start"), BAD_INPUT);
         let unreachable = ClientError::Unreachable {
             url: "http://h:1".to_owned(),
             cause: "refused".to_owned(),
