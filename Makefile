@@ -15,9 +15,10 @@ demo: target ## counts the words of a folder while the counter is replaced ten t
 	@./target/release/swap-demo --instar ./target/release/instar \
 		$(if $(INPUT),--input "$(INPUT)") --seconds $(SECONDS_MAX)
 
-test: target ## everything that CI runs: format, clippy, unit, doc and integration tests
+test: target ## everything that CI runs: format, clippy, docs, unit and integration tests
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked --features instar-sdk/tracing -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --locked --package instar-host --package instar-sdk
 	$(CARGO) test --workspace --locked --features instar-sdk/tracing
 
 bench: target ## a table of times beside a bare wasmtime call and a raw TCP ping-pong

@@ -4,7 +4,7 @@
 //! which [`crate::endpoint`] carries out. A component cannot name a socket, a peer or an inbox.
 //!
 //! In the order of a component's life: [`code`] (bytes and digest) - [`cache`] (compiled once) -
-//! [`engine`] (the one serving engine) - [`instance`] (a store and what runs in it) - `host_functions`
+//! [`engine`] (the one serving engine) - `instance` (a store and what runs in it) - `host_functions`
 //! (what it may call) - [`event`] and [`effect`] (what goes in, what comes out).
 
 pub mod code;

@@ -1,7 +1,7 @@
 //! Endpoint: a named receiver of messages, and everything of it that outlives a version of its code.
 //!
-//! Before it: [`crate::dispatcher`] posts. After it: [`crate::component`] runs the code, and what the
-//! code wants to send leaves through [`outgoing`].
+//! Before it: `dispatcher` posts. After it: [`component`](crate::component) runs the code, and what the
+//! code wants to send leaves through `outgoing`.
 //!
 //! In the order of a message: `inbox` (waits) - `runner` (takes a batch, runs it, carries out its
 //! effects) - `surroundings` (what the code sees of its host meanwhile) - `ledger` (what is owed and
