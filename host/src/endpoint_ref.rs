@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tokio::sync::oneshot;
 
 use crate::address::EndpointAddress;
+use crate::endpoint::clock::Stretch;
 use crate::endpoint::outgoing::{Forget, Outgoing as _};
 use crate::error::RpcError;
 use crate::message::Message;
@@ -106,10 +107,12 @@ impl EndpointRef {
         timeout: Duration,
         setting: &str,
     ) -> Result<Message, RpcError> {
+        let stretch = Stretch::begin(self.env.dispatcher().pauses_of(&self.address));
         let ask = self.ask_abortable(message);
-        match tokio::time::timeout(timeout, ask.outcome()).await {
-            Ok(outcome) => outcome,
-            Err(_elapsed) => Err(RpcError::Timeout {
+        tokio::select! {
+            biased;
+            outcome = ask.outcome() => outcome,
+            () = stretch.over(timeout) => Err(RpcError::Timeout {
                 who: self.to_string(),
                 after: timeout,
                 setting: setting.to_owned(),

@@ -2,6 +2,7 @@
 //! in order. Source: RpcEnv of Spark.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,8 +19,10 @@ use crate::dispatcher::{Dispatcher, RegisterError};
 use crate::endpoint::SwapError;
 use crate::endpoint::handle::Endpoint;
 use crate::endpoint::record::{SwapRecord, VersionId};
+use crate::endpoint::rehearsal::{self, Rehearsal};
 use crate::endpoint::settings::EndpointSettings;
 use crate::endpoint::status::EndpointStatus;
+use crate::endpoint::swap::{self, Wanted};
 use crate::endpoint_ref::EndpointRef;
 use crate::error::RpcError;
 use crate::file_server::{self, FileServer};
@@ -352,7 +355,123 @@ impl RpcEnv {
         settings: Option<EndpointSettings>,
         by: &str,
     ) -> Result<SwapRecord, SwapError> {
-        self.endpoint(name)?.swap(code, settings, by).await
+        let wanted = Wanted {
+            settings,
+            ..self.wanted(name, code)?
+        };
+        swap::swap(wanted, by).await
+    }
+
+    fn wanted(&self, name: &str, code: &Code) -> Result<Wanted, SwapError> {
+        Ok(Wanted {
+            endpoint: self.endpoint(name)?,
+            code: code.clone(),
+            settings: None,
+            approved: false,
+            refresh: false,
+        })
+    }
+
+    /// Replaces the code of several endpoints, all or none: they stand still together, and none goes on
+    /// before all can. The records are in order of name.
+    ///
+    /// # Errors
+    /// [`SwapError`]; every old version goes on. [`SwapError::NotTogether`] names the first that failed.
+    ///
+    /// # Cancellation
+    /// Dropping the future before all are ready leaves every old version running.
+    pub async fn swap_together(
+        &self,
+        swaps: Vec<(String, Code, Option<EndpointSettings>)>,
+        by: &str,
+    ) -> Result<Vec<SwapRecord>, SwapError> {
+        let names: BTreeSet<&str> = swaps.iter().map(|(name, ..)| name.as_str()).collect();
+        if names.len() < swaps.len() {
+            return Err(SwapError::NotTogether {
+                endpoints: names.into_iter().collect::<Vec<_>>().join(", "),
+                reason: "one of them is named twice".to_owned(),
+            });
+        }
+        let wanted = swaps.into_iter().map(|(name, code, settings)| {
+            Ok(Wanted {
+                settings,
+                ..self.wanted(&name, &code)?
+            })
+        });
+        swap::swap_together(wanted.collect::<Result<_, _>>()?, by).await
+    }
+
+    /// Swaps to the version that is held, and grants it what it wants. Returns the record and the
+    /// settings that the endpoint has now.
+    ///
+    /// # Errors
+    /// [`SwapError::NothingHeld`]; else as [`RpcEnv::swap`].
+    ///
+    /// # Cancellation
+    /// As [`RpcEnv::swap`].
+    pub async fn approve(
+        &self,
+        name: &str,
+        by: &str,
+    ) -> Result<(SwapRecord, EndpointSettings), SwapError> {
+        let (code, settings) = self.held(name)?;
+        let wanted = Wanted {
+            settings: Some(settings.clone()),
+            approved: true,
+            ..self.wanted(name, &code)?
+        };
+        let record = swap::swap(wanted, by).await?;
+        Ok((record, settings))
+    }
+
+    /// What [`RpcEnv::approve`] would swap to: the code, and the settings that grant what it wants.
+    ///
+    /// # Errors
+    /// [`SwapError::NotFound`], [`SwapError::NothingHeld`].
+    pub fn held(&self, name: &str) -> Result<(Code, EndpointSettings), SwapError> {
+        let held = self.endpoint(name)?.held();
+        held.ok_or_else(|| SwapError::NothingHeld {
+            endpoint: name.to_owned(),
+        })
+    }
+
+    /// Puts the running code in a new instance with the same state. Memory that Wasm took and never
+    /// gives back is free then.
+    ///
+    /// # Errors
+    /// As [`RpcEnv::swap`], without [`SwapError::AlreadyRuns`].
+    ///
+    /// # Cancellation
+    /// As [`RpcEnv::swap`].
+    pub async fn refresh(&self, name: &str, by: &str) -> Result<SwapRecord, SwapError> {
+        let code = self.endpoint(name)?.running().code.clone();
+        let wanted = Wanted {
+            refresh: true,
+            ..self.wanted(name, &code)?
+        };
+        swap::swap(wanted, by).await
+    }
+
+    /// Tries a swap on copies: what would be approved, whether the state goes over, and whether the new
+    /// version does with the last messages what the running one does. Nothing of the endpoint changes;
+    /// it stands still for as long as writing its state takes.
+    ///
+    /// # Errors
+    /// [`SwapError::NotFound`], [`SwapError::Unfit`].
+    ///
+    /// # Cancellation
+    /// Safe.
+    pub async fn rehearse(
+        &self,
+        name: &str,
+        code: &Code,
+        settings: Option<EndpointSettings>,
+    ) -> Result<Rehearsal, SwapError> {
+        let wanted = Wanted {
+            settings,
+            ..self.wanted(name, code)?
+        };
+        rehearsal::rehearse(&wanted).await
     }
 
     /// Goes back to an earlier version that is kept: the one before the running one, or the newest

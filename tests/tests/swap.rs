@@ -388,7 +388,9 @@ async fn rollback_goes_back_to_the_version_before_with_the_state_of_now() {
 async fn an_endpoint_whose_snapshot_traps_starts_afresh_and_the_swap_is_given_up() {
     let env = start(client()).await;
     let code = component("bad-trap-in-snapshot");
-    env.setup_endpoint("bad", &code, Default::default())
+    let mut settings = EndpointSettings::default();
+    settings.grants.insert("message:*".to_owned());
+    env.setup_endpoint("bad", &code, settings)
         .await
         .unwrap();
     eventually("on-start", || async {

@@ -296,11 +296,13 @@ fn swapped(outcome: Result<SwapRecord, ControlError>) -> Answer<SwapRecord> {
     let record = outcome?;
     let error = match record.outcome.clone() {
         SwapOutcome::Swapped => return Ok(Json(record)),
-        SwapOutcome::Rejected(reason) => ControlError::Refused {
-            reason,
-            record: Some(Box::new(record)),
-        },
-        SwapOutcome::GivenUp(reason) => ControlError::GivenUp {
+        SwapOutcome::Rejected(reason) | SwapOutcome::NeedsApproval(reason) => {
+            ControlError::Refused {
+                reason,
+                record: Some(Box::new(record)),
+            }
+        }
+        SwapOutcome::GivenUp(reason) | SwapOutcome::RolledBack(reason) => ControlError::GivenUp {
             reason,
             record: Some(Box::new(record)),
         },

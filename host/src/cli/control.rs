@@ -215,7 +215,15 @@ fn of_swap(error: SwapError, missing: ControlError) -> ControlError {
             reason,
             record: Some(record),
         },
-        SwapError::AlreadyRuns { .. } | SwapError::NoSuchVersion { .. } => refused(reason),
+        SwapError::NeedsApproval { record, .. } => ControlError::Refused {
+            reason,
+            record: Some(record),
+        },
+        SwapError::AlreadyRuns { .. }
+        | SwapError::NoSuchVersion { .. }
+        | SwapError::Unfit { .. }
+        | SwapError::NothingHeld { .. }
+        | SwapError::NotTogether { .. } => refused(reason),
         SwapError::Stopped { .. } => ControlError::Failed { reason },
     }
 }

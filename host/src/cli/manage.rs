@@ -149,6 +149,8 @@ fn history(records: &[SwapRecord]) -> String {
             SwapOutcome::Swapped => "swapped".to_owned(),
             SwapOutcome::Rejected(reason) => format!("rejected: {reason}"),
             SwapOutcome::GivenUp(reason) => format!("given up: {reason}"),
+            SwapOutcome::NeedsApproval(reason) => format!("needs approval: {reason}"),
+            SwapOutcome::RolledBack(reason) => reason.clone(),
         };
         rows.push(vec![
             record.number.to_string(),

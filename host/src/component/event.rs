@@ -74,6 +74,23 @@ impl Event {
         }
     }
 
+    /// True for a message of somebody, as opposed to what the host tells.
+    pub fn is_message(&self) -> bool {
+        matches!(self, Self::Receive(_) | Self::Call { .. })
+    }
+
+    /// Bytes that it carries, for bounds.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Receive(message) | Self::Call { message, .. } => message.len(),
+            Self::Reply { token, outcome, .. } => {
+                token.len() + outcome.as_ref().map_or(0, crate::message::Message::len)
+            }
+            Self::Timer { token, .. } => token.len(),
+            _ => 0,
+        }
+    }
+
     /// The same with the kind of its message: `receive wordcount.Line`.
     pub fn label(&self) -> String {
         match self {

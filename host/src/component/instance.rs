@@ -93,6 +93,17 @@ pub(crate) struct Crash {
     pub(crate) blocked: VecDeque<Effect>,
 }
 
+impl Crash {
+    /// The instance was lost while it handled no event.
+    pub(crate) fn between_turns(reason: String) -> Self {
+        Self {
+            done: 0,
+            reason,
+            blocked: VecDeque::new(),
+        }
+    }
+}
+
 impl Instance {
     /// Instantiates code aside, lets it describe itself, and checks its rights. Nothing of what
     /// runs is touched.
@@ -503,6 +514,32 @@ pub(crate) async fn prepare(
         instance,
         compile,
         instantiate: began.elapsed(),
+    })
+}
+
+/// What code asks for before anything of it runs.
+pub(crate) struct AsksFor {
+    /// Rights that its imports need, and which import each.
+    pub(crate) rights: Vec<(String, String)>,
+    /// Linear memory that it starts with, in bytes.
+    pub(crate) memory_bytes: usize,
+    /// How long loading took.
+    pub(crate) took: Duration,
+}
+
+/// Loads code and reads from it what it asks for. Nothing of it runs.
+pub(crate) async fn asks_for(engine: &Engine, code: &Code) -> Result<AsksFor, LoadError> {
+    let loaded = engine.load(code).await?;
+    let required = loaded.pre.component().resources_required();
+    let memory = required.and_then(|required| required.max_initial_memory_size);
+    let rights = loaded.rights.into_iter().map(|needed| {
+        let reason = format!("the import `{}`", needed.import);
+        (needed.right.to_owned(), reason)
+    });
+    Ok(AsksFor {
+        rights: rights.collect(),
+        memory_bytes: memory.map_or(0, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
+        took: loaded.took,
     })
 }
 

@@ -7,6 +7,7 @@ use super::{Dispatcher, FRAME_OVERHEAD};
 use crate::address::{EndpointAddress, Location};
 use crate::component::effect::{Reservation, Room};
 use crate::component::metadata::Metadata;
+use crate::endpoint::clock::PauseClock;
 use crate::endpoint::handle::Endpoint;
 use crate::endpoint::inbox::{InboxRoom, Posted};
 use crate::endpoint::outgoing::{BoxFuture, Forget, Outgoing};
@@ -118,6 +119,17 @@ impl Outgoing for Dispatcher {
                 responder.tell(Err(error));
                 None
             }
+        }
+    }
+
+    fn stands_still(&self, _endpoint: &str) {}
+
+    fn goes_on(&self, _endpoint: &str, _pause: Duration) {}
+
+    fn pauses_of(&self, to: &EndpointAddress) -> Option<Arc<PauseClock>> {
+        match self.is_here(&to.location) {
+            true => Some(Arc::clone(self.find(&to.name)?.pauses())),
+            false => None,
         }
     }
 

@@ -1,25 +1,28 @@
 //! Handle: what everybody else holds of an endpoint. Shared with its runner.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
+use super::clock::{EndpointClock, PauseClock};
 use super::history::History;
 use super::inbox::{Inbox, inbox};
-use super::ledger::{EndpointClock, Ledger};
+use super::ledger::Ledger;
 use super::metrics::Metrics;
 use super::outgoing::Outgoing;
 use super::record::{SwapRecord, VersionId};
 use super::runner::Runner;
 use super::settings::EndpointSettings;
-use super::status::{EndpointState, EndpointStatus};
+use super::status::{EndpointState, EndpointStatus, OnProbation};
 use super::surroundings::EndpointSurroundings;
-use super::swap::{SwapError, SwapRequest};
+use super::swap::SwapRequest;
+use super::swap::approval::Held;
 use crate::address::EndpointAddress;
 use crate::component::code::{Code, LoadError};
 use crate::component::engine::Engine;
@@ -37,10 +40,15 @@ pub(crate) struct Endpoint {
     pub(super) outgoing: Arc<dyn Outgoing>,
     pub(super) running: ArcSwap<Running>,
     pub(super) ledger: Mutex<Ledger>,
-    pub(super) clock: Mutex<EndpointClock>,
+    pub(super) clock: EndpointClock,
     pub(super) metrics: Mutex<Metrics>,
     pub(super) history: Mutex<History>,
     pub(super) state: Mutex<EndpointState>,
+    /// Kinds of messages that some version of it was granted to handle.
+    pub(super) known_kinds: Mutex<BTreeSet<String>>,
+    /// A version that waits for approval.
+    pub(super) held: Mutex<Option<Held>>,
+    shown: Mutex<Shown>,
     pub(super) counters: Counters,
     /// Somebody wants the endpoint at a message boundary.
     pub(super) interrupt: AtomicBool,
@@ -57,10 +65,17 @@ pub(crate) struct Running {
     pub(crate) code: Code,
     pub(crate) metadata: Arc<Metadata>,
     pub(crate) settings: Arc<EndpointSettings>,
-    pub(crate) config: Arc<BTreeMap<String, String>>,
     /// The kinds that it answers.
     answers: Arc<HashSet<String>>,
     memory: Arc<AtomicUsize>,
+}
+
+/// What only the runner knows and everybody may see.
+#[derive(Default)]
+pub(super) struct Shown {
+    pub(super) probation: Option<OnProbation>,
+    /// When the last copy of the state was made, in the endpoint's own time.
+    pub(super) checkpoint: Option<Duration>,
 }
 
 /// Numbers that only grow.
@@ -72,6 +87,12 @@ pub(super) struct Counters {
     dead_letter_lines: LogBudget,
 }
 
+impl Counters {
+    pub(super) fn crashed(&self) {
+        self.crashes.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
 /// Something that reaches the endpoint beside its inbox. Bounded by what the endpoint itself asked
 /// for (open asks) and by the connections of the host.
 #[derive(Debug)]
@@ -81,6 +102,13 @@ pub(crate) enum Notice {
         /// The ask.
         ask: u64,
         /// What came back.
+        outcome: Outcome,
+    },
+    /// The running version said whether it is well.
+    Health {
+        /// The call that asked it.
+        call: u64,
+        /// What it said.
         outcome: Outcome,
     },
     /// A connection came up.
@@ -124,9 +152,40 @@ impl Running {
             },
             code: code.clone(),
             metadata,
-            config: Arc::new(settings.config.clone()),
             settings: Arc::new(settings),
             memory: prepared.instance.memory(),
+        }
+    }
+
+    /// A version that was never loaded, for tests of what only passes versions on.
+    #[cfg(test)]
+    pub(super) fn for_tests() -> Self {
+        let code = Code::from_bytes(vec![1]);
+        let id = VersionId {
+            version: "1.0.0".to_owned(),
+            digest: code.digest().to_owned(),
+        };
+        let state = crate::component::metadata::StateSupport {
+            version: 1,
+            reads: vec![1],
+            writes: vec![1],
+        };
+        let metadata = Metadata {
+            name: "t".to_owned(),
+            version: id.version.clone(),
+            about: String::new(),
+            state,
+            rights: Vec::new(),
+            handles: Vec::new(),
+            built_with: String::new(),
+        };
+        Self {
+            id,
+            code,
+            metadata: Arc::new(metadata),
+            settings: Arc::default(),
+            answers: Arc::default(),
+            memory: Arc::default(),
         }
     }
 
@@ -135,14 +194,18 @@ impl Running {
         self.answers.contains(kind)
     }
 
+    /// Linear memory of the instance, in bytes.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.memory.load(Ordering::Relaxed)
+    }
+
     /// The same code in another instance.
-    fn with_memory(&self, memory: Arc<AtomicUsize>) -> Self {
+    pub(super) fn with_memory(&self, memory: Arc<AtomicUsize>) -> Self {
         Self {
             id: self.id.clone(),
             code: self.code.clone(),
             metadata: Arc::clone(&self.metadata),
             settings: Arc::clone(&self.settings),
-            config: Arc::clone(&self.config),
             answers: Arc::clone(&self.answers),
             memory,
         }
@@ -167,7 +230,7 @@ impl Endpoint {
         let (control, control_queue) = mpsc::unbounded_channel();
         // The code wants to see its surroundings before there is an endpoint: they are filled in
         // when there is one.
-        let surroundings = Arc::new(EndpointSurroundings::default());
+        let surroundings = Arc::new(EndpointSurroundings::empty(&settings));
         let prepared = {
             let surroundings = Arc::clone(&surroundings) as _;
             instance::prepare(engine, code, &settings, surroundings).await?
@@ -175,6 +238,12 @@ impl Endpoint {
         let running = Running::new(code, &prepared, settings);
         let mut history = History::default();
         history.runs(running.id.clone(), code.clone());
+        let kinds = running
+            .metadata
+            .handles
+            .iter()
+            .map(|h| h.request.kind.clone());
+        let known_kinds = Mutex::new(kinds.collect());
         let endpoint = Arc::new(Self {
             address,
             inbox,
@@ -182,10 +251,13 @@ impl Endpoint {
             outgoing,
             running: ArcSwap::from_pointee(running),
             ledger: Mutex::default(),
-            clock: Mutex::new(EndpointClock::start()),
+            clock: EndpointClock::start(),
             metrics: Mutex::default(),
             history: Mutex::new(history),
             state: Mutex::new(EndpointState::Running),
+            known_kinds,
+            held: Mutex::default(),
+            shown: Mutex::default(),
             counters: Counters::default(),
             interrupt: AtomicBool::new(false),
             notices,
@@ -210,6 +282,16 @@ impl Endpoint {
 
     pub(crate) fn address(&self) -> &EndpointAddress {
         &self.address
+    }
+
+    /// How long it stood still, for those who wait for it.
+    pub(crate) fn pauses(&self) -> &Arc<PauseClock> {
+        self.clock.pauses()
+    }
+
+    /// Changes what everybody may see of what the runner knows.
+    pub(super) fn shown(&self, change: impl FnOnce(&mut Shown)) {
+        change(&mut lock(&self.shown));
     }
 
     pub(crate) fn inbox(&self) -> &Inbox {
@@ -260,6 +342,11 @@ impl Endpoint {
         }
     }
 
+    /// The version that waits for approval: its code, and the settings that grant what it wants.
+    pub(crate) fn held(&self) -> Option<(Code, EndpointSettings)> {
+        lock(&self.held).as_ref().map(Held::granted)
+    }
+
     /// Replaces the instance with a fresh one of the same code: state, asks and timers are gone,
     /// open calls are failed, queued messages stay. Revives an endpoint that failed.
     ///
@@ -271,16 +358,6 @@ impl Endpoint {
             return Err(self.inbox.stopped());
         }
         restarted.await.map_err(|_ended| self.inbox.stopped())
-    }
-
-    /// Replaces the code; see [`super::swap`].
-    pub(crate) async fn swap(
-        self: &Arc<Self>,
-        code: &Code,
-        settings: Option<EndpointSettings>,
-        by: &str,
-    ) -> Result<SwapRecord, SwapError> {
-        super::swap::swap(self, code, settings, by).await
     }
 
     /// The code of an earlier version that is kept.
@@ -299,6 +376,10 @@ impl Endpoint {
     pub(crate) fn status(&self) -> EndpointStatus {
         let running = self.running.load();
         let counts = lock(&self.ledger).counts();
+        let (probation, checkpoint) = {
+            let shown = lock(&self.shown);
+            (shown.probation.clone(), shown.checkpoint)
+        };
         EndpointStatus {
             name: self.name().to_owned(),
             uri: self.address.to_string(),
@@ -307,12 +388,15 @@ impl Endpoint {
             up: self.started.elapsed(),
             inbox: self.inbox.waiting(),
             inbox_limit: self.inbox.capacity(),
-            memory_bytes: running.memory.load(Ordering::Relaxed),
+            memory_bytes: running.memory_bytes(),
             memory_limit_bytes: running.settings.limits.memory_bytes,
             open_calls: counts.calls,
             open_asks: counts.asks,
             timers: counts.timers,
             turns: self.counters.turns.load(Ordering::Relaxed),
+            held: lock(&self.held).as_ref().map(Held::version),
+            probation,
+            checkpoint_age: checkpoint.map(|at| self.clock.now().saturating_sub(at)),
             swaps: lock(&self.history).swapped(),
             crashes: self.counters.crashes.load(Ordering::Relaxed),
             dead_letters: lock(&self.counters.dead_letters).clone(),

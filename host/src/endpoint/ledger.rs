@@ -1,8 +1,9 @@
 //! Ledger: what an endpoint owes and awaits - open calls, open asks, timers. Kept by the host, so it
 //! outlives every version of the code.
 //!
-//! Time is the endpoint's own: it stands still while the endpoint does ([`EndpointClock`]), so a
-//! swap stretches every timer and every ask by exactly its pause.
+//! Time is the endpoint's own: it stands still while the endpoint does ([`super::clock`]), so a swap
+//! stretches every timer and every ask by exactly its pause. An ask also waits out the pauses of the
+//! endpoint that it asked.
 //!
 //! Pure: no channel, no task, no socket. The runner asks what is due and carries it out.
 
@@ -10,43 +11,11 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::time::Instant;
 
+use super::clock::{LOOK_AGAIN, Stretch};
 use crate::component::event::Event;
 use crate::error::RpcError;
 use crate::responder::{Outcome, Responder};
-
-/// The time of one endpoint: time since its start, pauses not counted.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct EndpointClock {
-    started: Instant,
-    paused: Duration,
-}
-
-impl EndpointClock {
-    pub(crate) fn start() -> Self {
-        Self {
-            started: Instant::now(),
-            paused: Duration::ZERO,
-        }
-    }
-
-    pub(crate) fn now(&self) -> Duration {
-        self.started.elapsed().saturating_sub(self.paused)
-    }
-
-    /// The moment at which the endpoint's time will be `at`, if it does not pause before.
-    pub(crate) fn moment(&self, at: Duration) -> Instant {
-        // A timer of many years is due never, not now.
-        let far = Duration::from_secs(365 * 24 * 3600);
-        self.started + self.paused + at.min(self.now() + far)
-    }
-
-    /// Says that the endpoint stood still for `pause`.
-    pub(crate) fn pause(&mut self, pause: Duration) {
-        self.paused += pause;
-    }
-}
 
 /// A call that waits for its answer.
 #[derive(Debug)]
@@ -63,14 +32,52 @@ pub(crate) struct OpenAsk {
     pub(crate) timeout: Duration,
     /// The setting or argument that gave the timeout.
     pub(crate) setting: &'static str,
+    /// The pauses of the receiver since the ask.
+    pub(crate) stretch: Stretch,
     /// Tells the transport to forget the request.
     pub(crate) forget: Option<Box<dyn FnOnce() + Send + Sync>>,
 }
 
+/// An ask that is open, with what time does to it.
+struct Waiting {
+    ask: OpenAsk,
+    /// When its time is over, the receiver's pauses not counted.
+    deadline: Duration,
+    /// Where it stands in the agenda.
+    due: Duration,
+}
+
+#[derive(Clone)]
 struct Timer {
     token: Bytes,
     due: Duration,
     period: Option<Duration>,
+}
+
+/// The moment to which the state of an endpoint can be taken back, and what ended since.
+struct Mark {
+    /// Ids up to this one are older than the mark.
+    id: u64,
+    /// Calls that were open at the mark, but had not been handled: the state does not know them.
+    unhandled: HashSet<u64>,
+    ended: Vec<Ended>,
+}
+
+/// Something that was open at the mark and is not any more.
+enum Ended {
+    Answered { ask: u64, token: Bytes },
+    Aborted { ask: u64, token: Bytes },
+    Fired { id: u64, timer: Timer },
+    Cancelled { id: u64, timer: Timer },
+}
+
+/// What the code of a state that was taken back is told again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rewind {
+    /// Everything that was handled since the mark: only what the newer state undid is told.
+    WithReplay,
+    /// Nothing: what ended since the mark ends again, with its reason.
+    WithoutReplay,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -84,9 +91,10 @@ enum Due {
 pub(crate) struct Ledger {
     next_id: u64,
     calls: HashMap<u64, OpenCall>,
-    asks: HashMap<u64, (OpenAsk, Duration)>,
+    asks: HashMap<u64, Waiting>,
     timers: HashMap<u64, Timer>,
     agenda: BTreeMap<(Duration, Due), ()>,
+    mark: Option<Mark>,
 }
 
 impl Ledger {
@@ -98,8 +106,13 @@ impl Ledger {
 
     pub(crate) fn open_call(&mut self, call: OpenCall) -> u64 {
         let id = self.new_id();
-        self.calls.insert(id, call);
+        self.put_call(id, call);
         id
+    }
+
+    /// Opens a call whose id its maker had to know before.
+    pub(crate) fn put_call(&mut self, id: u64, call: OpenCall) {
+        self.calls.insert(id, call);
     }
 
     pub(crate) fn call(&self, id: u64) -> Option<&OpenCall> {
@@ -114,21 +127,24 @@ impl Ledger {
         self.calls.drain().map(|(_, call)| call).collect()
     }
 
-    /// Takes all open calls but those with an id in `kept`.
-    pub(crate) fn take_calls_except(&mut self, kept: &HashSet<u64>) -> Vec<OpenCall> {
-        let taken = self.calls.extract_if(|id, _| !kept.contains(id));
-        taken.map(|(_, call)| call).collect()
+    /// Takes the open calls that nobody can answer when the state is lost: all but those in `waiting`,
+    /// which were not handled yet, and those that the state of the mark holds.
+    pub(crate) fn take_lost_calls(&mut self, waiting: &HashSet<u64>) -> Vec<OpenCall> {
+        let mut lost: Vec<u64> = self.calls.keys().copied().collect();
+        lost.retain(|id| !waiting.contains(id) && !self.is_held_at_mark(*id));
+        lost.iter().filter_map(|id| self.calls.remove(id)).collect()
     }
 
     pub(crate) fn open_ask(&mut self, id: u64, ask: OpenAsk, now: Duration) {
         let due = now.saturating_add(ask.timeout);
         self.agenda.insert((due, Due::Ask(id)), ());
-        self.asks.insert(id, (ask, due));
+        let deadline = due;
+        self.asks.insert(id, Waiting { ask, deadline, due });
     }
 
     /// Remembers how to tell the transport that nobody waits any more.
     pub(crate) fn on_forget(&mut self, id: u64, forget: Box<dyn FnOnce() + Send + Sync>) {
-        if let Some((ask, _)) = self.asks.get_mut(&id) {
+        if let Some(Waiting { ask, .. }) = self.asks.get_mut(&id) {
             ask.forget = Some(forget);
         }
     }
@@ -139,8 +155,10 @@ impl Ledger {
 
     /// The event for an outcome; none if nobody waits for it any more.
     pub(crate) fn answered(&mut self, id: u64, outcome: Outcome) -> Option<Event> {
-        let (ask, due) = self.asks.remove(&id)?;
+        let Waiting { ask, due, .. } = self.asks.remove(&id)?;
         self.agenda.remove(&(due, Due::Ask(id)));
+        let token = ask.token.clone();
+        self.ended(id, || Ended::Answered { ask: id, token });
         Some(Event::Reply {
             ask: id,
             token: ask.token,
@@ -150,10 +168,12 @@ impl Ledger {
 
     /// Forgets an ask. False where there was none.
     pub(crate) fn abort(&mut self, id: u64) -> bool {
-        let Some((ask, due)) = self.asks.remove(&id) else {
+        let Some(Waiting { ask, due, .. }) = self.asks.remove(&id) else {
             return false;
         };
         self.agenda.remove(&(due, Due::Ask(id)));
+        let token = ask.token;
+        self.ended(id, || Ended::Aborted { ask: id, token });
         if let Some(forget) = ask.forget {
             forget();
         }
@@ -181,6 +201,7 @@ impl Ledger {
             return false;
         };
         self.agenda.remove(&(timer.due, Due::Timer(id)));
+        self.ended(id, || Ended::Cancelled { id, timer });
         true
     }
 
@@ -201,15 +222,31 @@ impl Ledger {
             }
             self.agenda.remove(&(due, what));
             match what {
-                Due::Ask(id) => events.extend(self.timed_out(id)),
+                Due::Ask(id) => events.extend(self.timed_out(id, now)),
                 Due::Timer(id) => events.extend(self.fired(id, now)),
             }
         }
         events
     }
 
-    fn timed_out(&mut self, id: u64) -> Option<Event> {
-        let (ask, _) = self.asks.remove(&id)?;
+    /// The event of an ask whose time is over; none where the receiver stood still meanwhile: then
+    /// it is due later.
+    fn timed_out(&mut self, id: u64, now: Duration) -> Option<Event> {
+        let waiting = self.asks.get_mut(&id)?;
+        let stretched = waiting.deadline.saturating_add(waiting.ask.stretch.by());
+        let later = match waiting.ask.stretch.stands_still() {
+            // By how much is known only when it goes on.
+            true => now.saturating_add(LOOK_AGAIN),
+            false => stretched,
+        };
+        if later > now {
+            waiting.due = later;
+            self.agenda.insert((later, Due::Ask(id)), ());
+            return None;
+        }
+        let Waiting { ask, .. } = self.asks.remove(&id)?;
+        let token = ask.token.clone();
+        self.ended(id, || Ended::Answered { ask: id, token });
         if let Some(forget) = ask.forget {
             forget();
         }
@@ -229,7 +266,9 @@ impl Ledger {
         let token = timer.token.clone();
         match timer.period {
             None => {
-                self.timers.remove(&id);
+                if let Some(timer) = self.timers.remove(&id) {
+                    self.ended(id, || Ended::Fired { id, timer });
+                }
             }
             Some(period) => {
                 // Periods that were missed are one event; the rhythm stays that of the first one.
@@ -242,15 +281,138 @@ impl Ledger {
         Some(Event::Timer { timer: id, token })
     }
 
-    /// Forgets asks and timers, for an endpoint that ends or starts afresh.
+    /// Forgets asks and timers, for an endpoint that ends or starts afresh, and the mark.
     pub(crate) fn clear_asks_and_timers(&mut self) {
+        self.mark = None;
         self.agenda.clear();
         self.timers.clear();
-        for (_, (ask, _)) in self.asks.drain() {
-            if let Some(forget) = ask.forget {
+        for (_, waiting) in self.asks.drain() {
+            if let Some(forget) = waiting.ask.forget {
                 forget();
             }
         }
+    }
+
+    /// Remembers this moment: the state that the endpoint has now is kept, and can be taken back to.
+    /// `waiting`: what was taken out of the ledger already and that state has not handled. There is
+    /// one mark, the newest. Costs nothing that grows with what is open.
+    pub(crate) fn set_mark<'a>(
+        &mut self,
+        waiting: impl IntoIterator<Item = &'a Event>,
+        now: Duration,
+    ) {
+        let (mut unhandled, mut ended) = (HashSet::new(), Vec::new());
+        for event in waiting {
+            match event {
+                Event::Call { id, .. } => {
+                    unhandled.insert(*id);
+                }
+                Event::Reply { ask, token, .. } => ended.push(Ended::Answered {
+                    ask: *ask,
+                    token: token.clone(),
+                }),
+                Event::Timer { timer: id, token } if !self.timers.contains_key(id) => {
+                    let timer = Timer {
+                        token: token.clone(),
+                        due: now,
+                        period: None,
+                    };
+                    ended.push(Ended::Fired { id: *id, timer });
+                }
+                _ => {}
+            }
+        }
+        self.mark = Some(Mark {
+            id: self.next_id,
+            unhandled,
+            ended,
+        });
+    }
+
+    pub(crate) fn forget_mark(&mut self) {
+        self.mark = None;
+    }
+
+    /// True where this id is older than the mark; false where there is none.
+    pub(crate) fn is_before_mark(&self, id: u64) -> bool {
+        self.mark.as_ref().is_some_and(|mark| id <= mark.id)
+    }
+
+    /// True where the state of the mark may hold this call.
+    fn is_held_at_mark(&self, call: u64) -> bool {
+        self.mark
+            .as_ref()
+            .is_some_and(|mark| call <= mark.id && !mark.unhandled.contains(&call))
+    }
+
+    /// A timer whose handler broke: it does not fire again when the state is taken back.
+    pub(crate) fn broke(&mut self, timer: u64) {
+        if let Some(mark) = &mut self.mark {
+            mark.ended
+                .retain(|ended| !matches!(ended, Ended::Fired { id, .. } if *id == timer));
+        }
+    }
+
+    fn ended(&mut self, id: u64, what: impl FnOnce() -> Ended) {
+        if let Some(mark) = self.mark.as_mut().filter(|mark| id <= mark.id) {
+            mark.ended.push(what());
+        }
+    }
+
+    /// Takes asks and timers back to the mark, for a state that is taken back there: younger ones are
+    /// cancelled, timers that were cancelled run again. Returns what that state has to be told. The
+    /// mark is set anew. Calls are not touched. `now` is the endpoint's time.
+    pub(crate) fn rewind(&mut self, how: Rewind, now: Duration) -> Vec<Event> {
+        let Some(mark) = self.mark.take() else {
+            return Vec::new();
+        };
+        let young: Vec<u64> = self
+            .asks
+            .keys()
+            .copied()
+            .filter(|id| *id > mark.id)
+            .collect();
+        for id in young {
+            self.abort(id);
+        }
+        let young: Vec<u64> = self
+            .timers
+            .keys()
+            .copied()
+            .filter(|id| *id > mark.id)
+            .collect();
+        for id in young {
+            self.cancel_timer(id);
+        }
+        let mut told = Vec::new();
+        let mut still_ended = Vec::new();
+        for ended in mark.ended {
+            match (&ended, how) {
+                (Ended::Answered { ask, token }, Rewind::WithoutReplay) => {
+                    told.push(lost_reply(
+                        *ask,
+                        token,
+                        "its outcome was lost with a later state",
+                    ));
+                }
+                (Ended::Aborted { ask, token }, _) => {
+                    told.push(lost_reply(*ask, token, "a later state gave it up"));
+                }
+                (Ended::Answered { .. } | Ended::Fired { .. }, Rewind::WithReplay) => {}
+                (Ended::Fired { id, timer }, _) | (Ended::Cancelled { id, timer }, _) => {
+                    // What is overdue is due now, once.
+                    let due = timer.due.max(now);
+                    self.start_timer(*id, timer.token.clone(), due, timer.period);
+                    continue;
+                }
+            }
+            still_ended.push(ended);
+        }
+        self.mark = Some(Mark {
+            ended: still_ended,
+            ..mark
+        });
+        told
     }
 
     pub(crate) fn counts(&self) -> Counts {
@@ -259,6 +421,16 @@ impl Ledger {
             asks: self.asks.len(),
             timers: self.timers.len(),
         }
+    }
+}
+
+fn lost_reply(ask: u64, token: &Bytes, why: &str) -> Event {
+    Event::Reply {
+        ask,
+        token: token.clone(),
+        outcome: Err(RpcError::Aborted {
+            cause: format!("the endpoint went back to an earlier state: {why}"),
+        }),
     }
 }
 
@@ -283,6 +455,7 @@ mod tests {
             who: "`t` on here".to_owned(),
             timeout,
             setting: "timeout-ms",
+            stretch: Stretch::begin(None),
             forget: None,
         }
     }
@@ -372,12 +545,59 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_time_of_an_endpoint_stands_still_in_a_pause() {
-        let mut clock = EndpointClock::start();
-        tokio::time::advance(MS * 30).await;
-        clock.pause(MS * 20);
-        assert_eq!(clock.now(), MS * 10);
-        assert_eq!(clock.moment(MS * 15), Instant::now() + MS * 5);
-        assert!(clock.moment(Duration::MAX) > Instant::now());
+    async fn an_ask_waits_out_the_pauses_of_the_endpoint_that_it_asked() {
+        let pauses = std::sync::Arc::new(super::super::clock::PauseClock::default());
+        let mut ledger = Ledger::default();
+        let id = ledger.new_id();
+        let ask = OpenAsk {
+            stretch: Stretch::begin(Some(std::sync::Arc::clone(&pauses))),
+            ..ask(MS * 1000)
+        };
+        ledger.open_ask(id, ask, Duration::ZERO);
+        pauses.stop();
+        tokio::time::advance(MS * 2000).await;
+        assert!(ledger.take_due(MS * 2000, 9).is_empty(), "it stands still");
+        pauses.go_on(MS * 1500);
+        assert!(ledger.take_due(MS * 2499, 9).is_empty());
+        assert_eq!(ledger.next_due(), Some(MS * 2500));
+        assert_eq!(names(&ledger.take_due(MS * 2500, 9)), ["on-reply"]);
+    }
+
+    #[test]
+    fn going_back_cancels_what_is_younger_and_revives_what_was_cancelled() {
+        let mut ledger = Ledger::default();
+        let (old_ask, old_timer) = (ledger.new_id(), ledger.new_id());
+        ledger.open_ask(old_ask, ask(MS * 100), Duration::ZERO);
+        ledger.start_timer(old_timer, Bytes::from_static(b"old"), MS * 50, None);
+        ledger.set_mark(&[], MS);
+        let (new_ask, new_timer) = (ledger.new_id(), ledger.new_id());
+        ledger.open_ask(new_ask, ask(MS * 100), Duration::ZERO);
+        ledger.start_timer(new_timer, Bytes::new(), MS * 50, None);
+        assert!(ledger.cancel_timer(old_timer) && ledger.abort(old_ask));
+        let told = ledger.rewind(Rewind::WithReplay, MS);
+        assert_eq!(names(&told), ["on-reply"], "the ask that was given up ends");
+        assert!(!ledger.ask_is_open(new_ask) && !ledger.timer_is_running(new_timer));
+        assert!(ledger.timer_is_running(old_timer));
+        assert_eq!(ledger.next_due(), Some(MS * 50));
+        assert!(ledger.new_id() > new_timer, "no id is used twice");
+        assert!(ledger.is_before_mark(old_timer) && !ledger.is_before_mark(new_timer));
+    }
+
+    #[test]
+    fn without_a_replay_what_ended_since_ends_again() {
+        let mut ledger = Ledger::default();
+        let (answered, fired) = (ledger.new_id(), ledger.new_id());
+        ledger.open_ask(answered, ask(MS * 100), Duration::ZERO);
+        ledger.start_timer(fired, Bytes::from_static(b"tick"), MS * 5, None);
+        ledger.set_mark(&[], MS);
+        ledger.answered(answered, Ok(Message::new("t.Answer", Vec::new())));
+        assert_eq!(names(&ledger.take_due(MS * 5, 9)), ["on-timer"]);
+        let told = ledger.rewind(Rewind::WithoutReplay, MS * 20);
+        assert_eq!(names(&told), ["on-reply"]);
+        assert_eq!(names(&ledger.take_due(MS * 20, 9)), ["on-timer"]);
+        // And once more: the mark is still the same moment.
+        let told = ledger.rewind(Rewind::WithoutReplay, MS * 30);
+        assert_eq!(names(&told), ["on-reply"]);
+        assert_eq!(names(&ledger.take_due(MS * 30, 9)), ["on-timer"]);
     }
 }

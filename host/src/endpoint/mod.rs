@@ -5,7 +5,9 @@
 //!
 //! In the order of a message: `inbox` (waits) - `runner` (takes a batch, runs it, carries out its
 //! effects) - `surroundings` (what the code sees of its host meanwhile) - `ledger` (what is owed and
-//! awaited). Beside the way: `swap` (replaces the code), `supervisor` (after a crash), `history`.
+//! awaited). Beside the way: `swap` (replaces the code), `trial`, `replay` and `rollback` (a new version
+//! that fails is exchanged for the one before), `rehearsal` (what a swap would do), `supervisor` and
+//! `checkpoint` (after a crash), `history`.
 //!
 //! Invariants
 //! 1. One message at a time, in the order of each sender.
@@ -24,12 +26,22 @@ pub(crate) mod inbox;
 
 pub(crate) mod handle;
 
+pub mod rehearsal;
+
+pub(crate) mod clock;
+
+pub(crate) mod swap;
+
+mod checkpoint;
 mod history;
 mod ledger;
 mod metrics;
+mod replay;
+mod rollback;
 mod runner;
+mod standstill;
 mod supervisor;
 mod surroundings;
-mod swap;
+mod trial;
 
 pub use swap::SwapError;

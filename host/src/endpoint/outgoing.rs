@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::clock::PauseClock;
 use super::handle::Endpoint;
 use crate::address::EndpointAddress;
 use crate::component::effect::Room;
@@ -39,6 +40,16 @@ pub(crate) trait Outgoing: Send + Sync + 'static {
 
     /// Asks; the outcome, failures included, goes to `responder`. Never blocks.
     fn ask(&self, to: &EndpointAddress, message: Message, responder: Responder) -> Option<Forget>;
+
+    /// Tells the peers that an endpoint of this host stands still: for a pause that is long enough to
+    /// be told about at its beginning.
+    fn stands_still(&self, endpoint: &str);
+
+    /// Tells the peers that an endpoint of this host goes on, after it stood still for `pause`.
+    fn goes_on(&self, endpoint: &str, pause: Duration);
+
+    /// How long a receiver stood still: its own clock where it is here, else what its host tells.
+    fn pauses_of(&self, to: &EndpointAddress) -> Option<Arc<PauseClock>>;
 
     /// Takes the name of an endpoint away, if it still has it: new messages to it fail from now on.
     fn unregister(&self, endpoint: &Endpoint);

@@ -54,6 +54,48 @@ pub enum SwapOutcome {
     Rejected(String),
     /// The endpoint stood still, the new version failed, the old one went on with its state.
     GivenUp(String),
+    /// It wants more than was granted. It is held until somebody approves it.
+    NeedsApproval(String),
+    /// The new version failed on probation: the one before is back, with its state and all that came
+    /// since.
+    RolledBack(String),
+}
+
+impl SwapOutcome {
+    /// Why it is not simply swapped; empty if it is.
+    pub fn reason(&self) -> &str {
+        match self {
+            Self::Swapped => "",
+            Self::Rejected(reason)
+            | Self::GivenUp(reason)
+            | Self::NeedsApproval(reason)
+            | Self::RolledBack(reason) => reason,
+        }
+    }
+}
+
+impl SwapRecord {
+    /// A try that begins now.
+    pub(crate) fn new(by: &str, from: VersionId, to_digest: &str) -> Self {
+        Self {
+            number: 0,
+            at: SystemTime::now(),
+            by: by.to_owned(),
+            from,
+            to: VersionId {
+                version: String::new(),
+                digest: to_digest.to_owned(),
+            },
+            outcome: SwapOutcome::Swapped,
+            phases: SwapPhases::default(),
+            queue_depth: 0,
+            state_bytes: 0,
+            state_version: 0,
+            open_calls: 0,
+            open_asks: 0,
+            timers: 0,
+        }
+    }
 }
 
 /// Where the time of a swap went. Only freeze to resume is the pause.
@@ -73,4 +115,13 @@ pub struct SwapPhases {
     pub flip: Duration,
     /// From standing still to going on: snapshot, restore, flip and what lies between.
     pub pause: Duration,
+}
+
+/// A version that waits until somebody approves it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldVersion {
+    /// Which.
+    pub id: VersionId,
+    /// What it wants beyond what was granted, one phrase each.
+    pub wants: Vec<String>,
 }

@@ -14,22 +14,25 @@
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use super::checkpoint::Checkpoints;
 use super::handle::{Control, Endpoint, Notice, lock};
 use super::inbox::{InboxQueue, Posted};
-use super::ledger::OpenCall;
+use super::ledger::{OpenCall, Rewind};
 use super::status::EndpointState;
 use super::supervisor::{RestartBudget, Verdict};
 use super::surroundings::EndpointSurroundings;
-use super::swap::{Draining, SwapRequest};
+use super::swap::SwapRequest;
+use super::swap::carry::Draining;
+use super::trial::{Recent, Trial};
 use crate::component::effect::Effect;
 use crate::component::event::Event;
-use crate::component::instance::{self, Crash, Instance};
-use crate::error::RpcError;
+use crate::component::instance::{self, Crash, Instance, StateError};
+use crate::error::{RpcError, with_causes};
+use crate::responder::Outcome;
 
 /// Events that go into the guest at once. The crossing is cheap from here on, and a swap or stop
 /// does not wait for the end of a batch anyway.
@@ -49,6 +52,15 @@ pub(super) struct Runner {
     pub(super) draining: Option<Draining>,
     pub(super) life: Life,
     pub(super) budget: RestartBudget,
+    /// The running version is on probation.
+    pub(super) trial: Option<Trial>,
+    /// It was asked whether it is well, and this is what it said.
+    pub(super) health: Option<(u64, Outcome)>,
+    /// The last messages, for a rehearsal.
+    pub(super) recent: Recent,
+    pub(super) checkpoints: Checkpoints,
+    /// Memory that the last refresh did not give back: the next one waits until twice as much is used.
+    refreshed_to: usize,
     queue: InboxQueue,
     notices: mpsc::UnboundedReceiver<Notice>,
     control: mpsc::UnboundedReceiver<Control>,
@@ -88,6 +100,11 @@ impl Runner {
             draining: None,
             life: Life::Running,
             budget: RestartBudget::default(),
+            trial: None,
+            health: None,
+            recent: Recent::default(),
+            checkpoints: Checkpoints::default(),
+            refreshed_to: 0,
             queue,
             notices,
             control,
@@ -101,6 +118,12 @@ impl Runner {
             self.obey_all().await;
             if self.go_on_swapping().await {
                 continue;
+            }
+            if let Life::Running = self.life {
+                self.keep_checkpoint().await;
+                if self.watch_trial().await {
+                    continue;
+                }
             }
             match self.life {
                 Life::Ended => {}
@@ -143,6 +166,8 @@ impl Runner {
                 if !matches!(self.life, Life::Stopping { .. } | Life::Ended) {
                     self.budget.forgive();
                     let reason = "restarted by an operator".to_owned();
+                    // Afresh is what was asked for: no copy of the state comes back.
+                    self.forget_image();
                     self.lose_instance(&reason);
                     self.make_instance(&reason).await;
                 }
@@ -182,7 +207,7 @@ impl Runner {
             };
             batch.push(event);
         }
-        let now = lock(&self.endpoint.clock).now();
+        let now = self.endpoint.clock.now();
         let room = BATCH_MAX.saturating_sub(batch.len());
         batch.extend(lock(&self.endpoint.ledger).take_due(now, room));
         while batch.len() < BATCH_MAX {
@@ -213,7 +238,14 @@ impl Runner {
             return;
         }
         let next_due = lock(&self.endpoint.ledger).next_due();
-        let due = next_due.map(|due| lock(&self.endpoint.clock).moment(due));
+        let trial = self.trial.as_ref().map(Trial::wakes);
+        let settings = &self.endpoint.running.load().settings;
+        let checkpoint = self
+            .checkpoints
+            .wakes(&settings.checkpoint)
+            .filter(|_| trial.is_none());
+        let due = [next_due, trial, checkpoint].into_iter().flatten().min();
+        let due = due.map(|due| self.endpoint.clock.moment(due));
         let drain = self.draining.as_ref().map(|draining| draining.deadline);
         let wake = due.into_iter().chain(drain).min();
         let wake_or_never = async {
@@ -277,8 +309,12 @@ impl Runner {
         Some(Event::Call { id, message })
     }
 
-    fn event_of(&self, notice: Notice) -> Option<Event> {
+    fn event_of(&mut self, notice: Notice) -> Option<Event> {
         match notice {
+            Notice::Health { call, outcome } => {
+                self.health = Some((call, outcome));
+                None
+            }
             Notice::Answered { ask, outcome } => lock(&self.endpoint.ledger).answered(ask, outcome),
             Notice::Connected(peer) => Some(Event::Connected(peer)),
             Notice::Disconnected(peer) => Some(Event::Disconnected(peer)),
@@ -292,33 +328,38 @@ impl Runner {
             self.pending.extend(batch.drain(..));
             return;
         };
+        if let Some(trial) = &mut self.trial {
+            let ledger = lock(&self.endpoint.ledger);
+            for event in batch.iter() {
+                if let Event::Call { id, .. } = event
+                    && let Some(call) = ledger.call(*id)
+                {
+                    trial.sender(*id, &call.sender);
+                }
+            }
+        }
         let handled = instance.handle(batch).await;
         let done = match &handled {
             Ok(handled) => handled.done,
             Err(crash) => crash.done,
         };
-        let turns = u64::try_from(done).unwrap_or(u64::MAX);
-        self.endpoint
-            .counters
-            .turns
-            .fetch_add(turns, Ordering::Relaxed);
-        let finished = batch.drain(..done.min(batch.len()));
-        let (mut stopped, mut started) = (false, false);
-        for event in finished {
-            stopped |= matches!(event, Event::Stop);
-            started |= matches!(event, Event::Start);
-        }
-        self.started |= started;
+        let stopped = self.record(batch, done);
         match handled {
             Ok(handled) => {
                 self.volatile = handled.volatile;
                 self.blocked = handled.blocked;
                 self.keep(batch);
+                self.refresh_if_large().await;
             }
             Err(crash) => {
                 let culprit = (!batch.is_empty()).then(|| batch.remove(0));
                 self.keep(batch);
-                self.crashed(crash, culprit);
+                let running = matches!(self.life, Life::Running);
+                if self.trial.is_some() && running {
+                    self.trapped_on_trial(crash, culprit).await;
+                } else {
+                    self.crashed(crash, culprit);
+                }
             }
         }
         if stopped {
@@ -326,9 +367,67 @@ impl Runner {
         }
     }
 
+    /// Takes the first `done` events, which were handled, out of the batch, and keeps of them what a
+    /// rehearsal and a rollback need. True where `on-stop` was among them.
+    fn record(&mut self, batch: &mut Vec<Event>, done: usize) -> bool {
+        let turns = u64::try_from(done).unwrap_or(u64::MAX);
+        let counters = &self.endpoint.counters;
+        counters.turns.fetch_add(turns, Ordering::Relaxed);
+        let rehearsed = self.endpoint.running.load().settings.rehearsal.messages;
+        let (mut stopped, mut messages) = (false, 0);
+        for event in batch.drain(..done.min(batch.len())) {
+            messages += u64::from(event.is_message());
+            match event {
+                Event::Stop => stopped = true,
+                Event::Start => self.started = true,
+                _ => {}
+            }
+            match &mut self.trial {
+                Some(trial) => {
+                    self.recent.handled(event.clone(), rehearsed);
+                    trial.handled(event);
+                }
+                None => self.recent.handled(event, rehearsed),
+            }
+        }
+        self.checkpoints.handled(messages);
+        if let Some(trial) = &self.trial {
+            let messages = trial.messages();
+            self.endpoint.shown(|shown| {
+                if let Some(probation) = &mut shown.probation {
+                    probation.messages = messages;
+                }
+            });
+        }
+        stopped
+    }
+
+    /// Gives memory back that only grows, by a swap to the very same code.
+    async fn refresh_if_large(&mut self) {
+        let running = self.endpoint.running.load_full();
+        let Some(above) = running.settings.limits.refresh_above else {
+            return;
+        };
+        let used = running.memory_bytes();
+        let undisturbed = self.trial.is_none() && self.draining.is_none() && self.volatile == 0;
+        if used <= above.max(self.refreshed_to.saturating_mul(2)) || !undisturbed || !self.started {
+            return;
+        }
+        super::swap::refresh_now(self).await;
+        // What is still used is in use; the next try waits for more.
+        self.refreshed_to = self.endpoint.running.load().memory_bytes();
+    }
+
     /// Keeps what was not handled, before everything else.
     fn keep(&mut self, batch: &mut Vec<Event>) {
-        for event in batch.drain(..).rev() {
+        if !batch.is_empty() {
+            self.put_first(std::mem::take(batch));
+        }
+    }
+
+    /// Puts events before everything else that was taken out, in their order.
+    pub(super) fn put_first(&mut self, events: Vec<Event>) {
+        for event in events.into_iter().rev() {
             // The last event is made again when it is due again.
             if !matches!(event, Event::Stop) {
                 self.pending.push_front(event);
@@ -374,7 +473,7 @@ impl Runner {
     /// A crash: the message that did it is answered, the endpoint gets another instance or fails.
     pub(super) fn crashed(&mut self, crash: Crash, culprit: Option<Event>) {
         let endpoint = Arc::clone(&self.endpoint);
-        endpoint.counters.crashes.fetch_add(1, Ordering::Relaxed);
+        endpoint.counters.crashed();
         let event = culprit.as_ref().map_or_else(String::new, Event::label);
         tracing::error!(
             endpoint = endpoint.name(),
@@ -394,6 +493,7 @@ impl Runner {
                 }
             }
             Some(Event::Receive(message)) => endpoint.dead_letter(&message.kind, &error),
+            Some(Event::Timer { timer, .. }) => lock(&endpoint.ledger).broke(timer),
             _ => {}
         }
         self.blocked.extend(crash.blocked);
@@ -434,28 +534,38 @@ impl Runner {
         Life::Failed(error)
     }
 
-    /// Drops the instance and with it the state: what only that state could answer is failed.
-    /// Messages that wait are kept.
+    /// Drops the instance and with it the state, but for the copy that there may be. What only the lost
+    /// state could answer is failed; messages that wait are kept.
     pub(super) fn lose_instance(&mut self, reason: &str) {
         self.instance = None;
         self.started = false;
         self.volatile = 0;
+        self.health = None;
+        if self.end_trial().is_some() {
+            // Its mark is not that of a copy.
+            self.forget_image();
+        }
         if let Some(draining) = self.draining.take() {
             draining.give_up(self, "the running version crashed while it was drained");
         }
-        self.pending
-            .retain(|event| matches!(event, Event::Receive(_) | Event::Call { .. }));
-        let waiting: HashSet<u64> = self
-            .pending
-            .iter()
-            .filter_map(|event| match event {
-                Event::Call { id, .. } => Some(*id),
-                _ => None,
-            })
-            .collect();
+        let has_image = self.checkpoints.image().is_some();
         let mut ledger = lock(&self.endpoint.ledger);
-        ledger.clear_asks_and_timers();
-        let lost = ledger.take_calls_except(&waiting);
+        let mut waiting = HashSet::new();
+        self.pending.retain(|event| match event {
+            Event::Call { id, .. } => {
+                waiting.insert(*id);
+                true
+            }
+            Event::Receive(_) => true,
+            Event::Reply { ask, .. } => has_image && ledger.is_before_mark(*ask),
+            _ => false,
+        });
+        match has_image {
+            // What the copy has to be told is told when it comes back.
+            true => drop(ledger.rewind(Rewind::WithoutReplay, self.endpoint.clock.now())),
+            false => ledger.clear_asks_and_timers(),
+        }
+        let lost = ledger.take_lost_calls(&waiting);
         drop(ledger);
         for call in lost {
             call.responder.tell(Err(RpcError::Crashed {
@@ -463,6 +573,26 @@ impl Runner {
                 reason: format!("its state, which held this call, is lost: {reason}"),
             }));
         }
+    }
+
+    /// The endpoint comes back with a copy of its state: it is told how asks ended that this state
+    /// still waits for.
+    pub(super) fn tell_what_was_lost(&mut self) {
+        let now = self.endpoint.clock.now();
+        let told = lock(&self.endpoint.ledger).rewind(Rewind::WithoutReplay, now);
+        let waiting: HashSet<u64> = self
+            .pending
+            .iter()
+            .filter_map(|event| match event {
+                Event::Reply { ask, .. } => Some(*ask),
+                _ => None,
+            })
+            .collect();
+        let told = told.into_iter().filter(|event| match event {
+            Event::Reply { ask, .. } => !waiting.contains(ask),
+            _ => true,
+        });
+        self.put_first(told.collect());
     }
 
     async fn wait_for_restart(&mut self, at: Instant) {
@@ -479,34 +609,43 @@ impl Runner {
         }
     }
 
-    /// Makes a fresh instance of the running code; `on-start` will be its first event.
+    /// Makes an instance of the running code: with the last copy of the state if there is one, else a
+    /// fresh one, whose first event is `on-start`.
     async fn make_instance(&mut self, reason: &str) {
         let running = self.endpoint.running.load_full();
-        let surroundings = EndpointSurroundings::of(&self.endpoint);
+        let surroundings = EndpointSurroundings::of(&self.endpoint, &running.settings);
         let made = instance::prepare(
             &self.endpoint.engine,
             &running.code,
             &running.settings,
             surroundings,
         );
-        match made.await {
-            Ok(prepared) => {
-                self.endpoint.note_memory(prepared.instance.memory());
-                self.instance = Some(prepared.instance);
-                self.start_fresh();
-                self.life = Life::Running;
-                self.set_state(EndpointState::Running);
-                tracing::info!(endpoint = self.endpoint.name(), reason, "restarted");
-            }
+        let mut instance = match made.await {
+            Ok(prepared) => prepared.instance,
             Err(error) => {
-                let crash = Crash {
-                    done: 0,
-                    reason: format!("no new instance: {error}"),
-                    blocked: VecDeque::new(),
-                };
-                self.crashed(crash, None);
+                let reason = format!("no new instance: {}", with_causes(&error));
+                return self.crashed(Crash::between_turns(reason), None);
             }
+        };
+        let image = self.checkpoints.image().cloned();
+        if let Some(image) = image {
+            let restored = instance.restore(image.state_version, &image.state).await;
+            if let Err(StateError::Refused(reason) | StateError::Crashed(reason)) = restored {
+                let reason = format!("the last copy of its state was of no use: {reason}");
+                self.forget_image();
+                return self.crashed(Crash::between_turns(reason), None);
+            }
+            self.blocked.extend(instance.commit());
+            self.tell_what_was_lost();
+            self.started = true;
+        } else {
+            self.start_fresh();
         }
+        self.endpoint.note_memory(instance.memory());
+        self.instance = Some(instance);
+        self.life = Life::Running;
+        self.set_state(EndpointState::Running);
+        tracing::info!(endpoint = self.endpoint.name(), reason, "restarted");
     }
 
     /// Puts `on-start` before everything else, once.
@@ -597,14 +736,9 @@ impl Runner {
         self.pending.len() + self.endpoint.inbox.waiting()
     }
 
-    /// Says that the endpoint stood still.
-    pub(super) fn paused(&self, pause: Duration) {
-        lock(&self.endpoint.clock).pause(pause);
-    }
-
     fn begin_swap(&mut self, request: SwapRequest) {
         if matches!(self.life, Life::Stopping { .. } | Life::Ended) {
-            return request.refuse("the endpoint is stopping");
+            return request.refuse(&self.endpoint, "the endpoint is stopping");
         }
         if let Some(draining) = Draining::take(request) {
             self.draining = Some(draining);

@@ -12,6 +12,72 @@ pub struct EndpointSettings {
     pub grants: BTreeSet<String>,
     /// Bounds.
     pub limits: Limits,
+    /// What a new version has to prove before the old one is given up.
+    pub probation: Probation,
+    /// When the state is copied, for the case of a crash.
+    pub checkpoint: Checkpoint,
+    /// Messages that are kept for rehearsals.
+    pub rehearsal: Rehearsed,
+}
+
+/// How long a new version is on probation. Until the first of these bounds the old code, the state of
+/// the flip and the messages since are kept; a trap, a turn that takes too long or a failed health
+/// check within it puts the old version back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probation {
+    /// Messages. Default 1000; 0: no probation.
+    pub messages: usize,
+    /// Time. Default 10 s; zero: no probation.
+    pub time: Duration,
+    /// Bytes of messages that are kept for it. Default 16 MiB.
+    pub bytes: usize,
+}
+
+impl Default for Probation {
+    fn default() -> Self {
+        Self {
+            messages: 1000,
+            time: Duration::from_secs(10),
+            bytes: 16 << 20,
+        }
+    }
+}
+
+/// When the state is copied, so that an endpoint that crashes comes back with the last copy instead of
+/// afresh. Default: never.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Checkpoint {
+    /// After so many messages.
+    pub messages: Option<u64>,
+    /// After so much time, if there were messages.
+    pub time: Option<Duration>,
+}
+
+impl Checkpoint {
+    /// True where there are to be copies at all.
+    pub fn is_wanted(&self) -> bool {
+        self.messages.is_some() || self.time.is_some()
+    }
+}
+
+impl Probation {
+    /// True where there is to be one at all.
+    pub fn is_wanted(&self) -> bool {
+        self.messages > 0 && !self.time.is_zero()
+    }
+}
+
+/// How many of the last messages are kept, so that a new version can be tried on them. At most 1 MiB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rehearsed {
+    /// Messages. Default 64; 0: none.
+    pub messages: usize,
+}
+
+impl Default for Rehearsed {
+    fn default() -> Self {
+        Self { messages: 64 }
+    }
 }
 
 /// Bounds of one endpoint. At each bound the host refuses; nothing grows without end.
@@ -37,6 +103,9 @@ pub struct Limits {
     pub open_calls: usize,
     /// Timers that may run at once. Default 4096.
     pub timers: usize,
+    /// Linear memory above which the same code gets a new instance with the same state, which gives
+    /// back what Wasm only ever takes. Default: none, that is only on request.
+    pub refresh_above: Option<usize>,
     /// How long a `send` with `when-full.wait` waits at most. Default 30 s; then a dead letter.
     pub send_wait: Duration,
 }
@@ -52,6 +121,7 @@ impl Default for Limits {
             open_asks: 16_384,
             open_calls: 65_536,
             timers: 4096,
+            refresh_above: None,
             send_wait: Duration::from_secs(30),
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::record::VersionId;
+use super::record::{HeldVersion, VersionId};
 
 /// One endpoint, as `instar status` and the admin API show it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -36,6 +36,15 @@ pub struct EndpointStatus {
     pub timers: usize,
     /// Turns since the start: messages, answers, timers, notices.
     pub turns: u64,
+    /// A version that waits for approval.
+    #[serde(default)]
+    pub held: Option<HeldVersion>,
+    /// The running version is on probation.
+    #[serde(default)]
+    pub probation: Option<OnProbation>,
+    /// Age of the last copy of the state, in the endpoint's own time, if there is one.
+    #[serde(default)]
+    pub checkpoint_age: Option<Duration>,
     /// Swaps that worked.
     pub swaps: u64,
     /// Crashes since the start.
@@ -44,6 +53,17 @@ pub struct EndpointStatus {
     pub dead_letters: BTreeMap<String, u64>,
     /// The metrics of the guest.
     pub metrics: BTreeMap<String, Metric>,
+}
+
+/// A version that has to prove itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OnProbation {
+    /// The version that comes back if it fails.
+    pub back_to: VersionId,
+    /// Messages that it has handled.
+    pub messages: u64,
+    /// Messages after which it has passed; it passes earlier when its time is over.
+    pub messages_limit: u64,
 }
 
 /// What an endpoint is doing.

@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock, Weak};
 
+use super::clock::Stretch;
 use super::handle::{Control, Endpoint, Notice, lock};
 use super::ledger::OpenAsk;
+use super::settings::EndpointSettings;
 use crate::address::{EndpointAddress, Location};
 use crate::component::effect::{Effect, Room};
 use crate::component::metadata::Metadata;
@@ -17,16 +19,24 @@ use crate::responder::Responder;
 /// only its metadata is read.
 ///
 /// Weak, so that an endpoint ends when its runner does, though its code still knows it.
-#[derive(Default)]
 pub(super) struct EndpointSurroundings {
     endpoint: OnceLock<Weak<Endpoint>>,
+    config: Arc<BTreeMap<String, String>>,
 }
 
 impl EndpointSurroundings {
-    pub(super) fn of(endpoint: &Arc<Endpoint>) -> Arc<Self> {
-        let surroundings = Self::default();
+    /// For an instance under these settings, which may not be those of the endpoint yet.
+    pub(super) fn of(endpoint: &Arc<Endpoint>, settings: &EndpointSettings) -> Arc<Self> {
+        let surroundings = Self::empty(settings);
         surroundings.fill(endpoint);
         Arc::new(surroundings)
+    }
+
+    pub(super) fn empty(settings: &EndpointSettings) -> Self {
+        Self {
+            endpoint: OnceLock::new(),
+            config: Arc::new(settings.config.clone()),
+        }
     }
 
     pub(super) fn fill(&self, endpoint: &Arc<Endpoint>) {
@@ -115,8 +125,7 @@ impl Surroundings for EndpointSurroundings {
     }
 
     fn config(&self) -> Arc<BTreeMap<String, String>> {
-        self.with(|endpoint| Arc::clone(&endpoint.running.load().config))
-            .unwrap_or_default()
+        Arc::clone(&self.config)
     }
 
     fn record(&self, name: &str, observation: Observation) {
@@ -211,9 +220,10 @@ impl Endpoint {
                     who: to.to_string(),
                     timeout: timeout.unwrap_or_else(|| self.outgoing.ask_timeout()),
                     setting: timeout.map_or("ask_timeout", |_| "timeout-ms"),
+                    stretch: Stretch::begin(self.outgoing.pauses_of(&to)),
                     forget: None,
                 };
-                let now = lock(&self.clock).now();
+                let now = self.clock.now();
                 lock(&self.ledger).open_ask(id, ask, now);
                 let responder = self.responder(id, &to);
                 if let Some(forget) = self.outgoing.ask(&to, message, responder) {
@@ -235,7 +245,7 @@ impl Endpoint {
                 delay,
                 period,
             } => {
-                let due = lock(&self.clock).now().saturating_add(delay);
+                let due = self.clock.now().saturating_add(delay);
                 lock(&self.ledger).start_timer(id, token, due, period);
             }
             Effect::CancelTimer { timer } => {

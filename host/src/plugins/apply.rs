@@ -185,11 +185,13 @@ fn settled(result: Result<SwapRecord, HostError>) -> Result<SwapRecord, HostErro
     let record = result?;
     match &record.outcome {
         SwapOutcome::Swapped => Ok(record),
-        SwapOutcome::Rejected(reason) => Err(HostError::Refused {
-            reason: reason.clone(),
-            record: Some(Box::new(record)),
-        }),
-        SwapOutcome::GivenUp(reason) => Err(HostError::GivenUp {
+        SwapOutcome::Rejected(reason) | SwapOutcome::NeedsApproval(reason) => {
+            Err(HostError::Refused {
+                reason: reason.clone(),
+                record: Some(Box::new(record)),
+            })
+        }
+        SwapOutcome::GivenUp(reason) | SwapOutcome::RolledBack(reason) => Err(HostError::GivenUp {
             reason: reason.clone(),
             record: Some(Box::new(record)),
         }),

@@ -177,6 +177,7 @@ impl Sidecar {
                 config: config(&table)?,
                 grants: grants(&table)?,
                 limits,
+                ..EndpointSettings::default()
             },
         })
     }
@@ -288,6 +289,7 @@ fn limits(table: &Table) -> Result<Limits, SidecarError> {
     only_known("limits.", table, LIMITS)?;
     let default = Limits::default();
     Ok(Limits {
+        refresh_above: None,
         memory_bytes: memory(table)?.unwrap_or(default.memory_bytes),
         inbox: count(table, "inbox", INBOX)?.unwrap_or(default.inbox),
         turn: time(table, "turn", PHASE)?.unwrap_or(default.turn),

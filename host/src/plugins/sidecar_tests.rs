@@ -45,6 +45,7 @@ fn each_key_is_read() {
     assert!(sidecar.settings.grants.contains("clock"));
     assert_eq!(sidecar.settings.config["greeting"], "hello");
     let expected = Limits {
+        refresh_above: None,
         memory_bytes: 32 << 20,
         inbox: 8,
         turn: Duration::from_secs(1),
