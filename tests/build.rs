@@ -14,6 +14,11 @@ const COMPONENTS: &[(&str, Option<&str>, &str)] = &[
     ("wordcount", Some("v3"), "wordcount-v3"),
     ("fixture-probe", Some("v1"), "probe-v1"),
     ("fixture-probe", Some("v2"), "probe-v2"),
+    ("fixture-probe", Some("faulty"), "probe-faulty"),
+    ("fixture-probe", Some("spinning"), "probe-spinning"),
+    ("fixture-probe", Some("sick"), "probe-sick"),
+    ("fixture-wider", Some("narrow"), "wider-narrow"),
+    ("fixture-wider", Some("wide"), "wider-wide"),
     ("fixture-bad", Some("trap-in-start"), "bad-trap-in-start"),
     (
         "fixture-bad",

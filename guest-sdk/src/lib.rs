@@ -123,6 +123,8 @@ mod registry;
 
 mod logging;
 
+mod health;
+
 mod host;
 
 pub mod state;
@@ -139,6 +141,7 @@ pub use context::{AskId, Context, TimerId};
 pub use endpoint::{Endpoint, metadata_of};
 pub use endpoint_ref::EndpointRef;
 pub use failure::Failure;
+pub use health::{Health, Healthy};
 pub use instar_sdk_macros::{Message, Schema, endpoint};
 pub use logging::Level;
 pub use message::{Continuation, Message, Request, type_of};

@@ -390,9 +390,7 @@ async fn an_endpoint_whose_snapshot_traps_starts_afresh_and_the_swap_is_given_up
     let code = component("bad-trap-in-snapshot");
     let mut settings = EndpointSettings::default();
     settings.grants.insert("message:*".to_owned());
-    env.setup_endpoint("bad", &code, settings)
-        .await
-        .unwrap();
+    env.setup_endpoint("bad", &code, settings).await.unwrap();
     eventually("on-start", || async {
         (env.status()[0].turns > 0).then_some(())
     })

@@ -517,6 +517,9 @@ pub(crate) async fn prepare(
     })
 }
 
+/// A page of linear memory, in which wasmtime counts what a component requires.
+const PAGE_BYTES: u64 = 64 << 10;
+
 /// What code asks for before anything of it runs.
 pub(crate) struct AsksFor {
     /// Rights that its imports need, and which import each.
@@ -538,7 +541,9 @@ pub(crate) async fn asks_for(engine: &Engine, code: &Code) -> Result<AsksFor, Lo
     });
     Ok(AsksFor {
         rights: rights.collect(),
-        memory_bytes: memory.map_or(0, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
+        memory_bytes: memory.map_or(0, |pages| {
+            usize::try_from(pages.saturating_mul(PAGE_BYTES)).unwrap_or(usize::MAX)
+        }),
         took: loaded.took,
     })
 }
