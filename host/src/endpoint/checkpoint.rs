@@ -95,12 +95,14 @@ impl Runner {
             return;
         };
         let state_version = running.metadata.state.version;
+        let last_id = lock(&self.endpoint.ledger).last_id();
         match instance.snapshot(state_version).await {
             Ok(state) => {
                 let image = Image {
                     running,
                     state_version,
                     state,
+                    last_id,
                 };
                 self.keep_image(image);
             }
@@ -120,7 +122,7 @@ impl Runner {
     /// This is the state to come back to.
     pub(super) fn keep_image(&mut self, image: Image) {
         let now = self.endpoint.clock.now();
-        lock(&self.endpoint.ledger).set_mark(&self.pending, now);
+        lock(&self.endpoint.ledger).set_mark(image.last_id, &self.pending, now);
         self.checkpoints.keep(image, now);
         self.endpoint.shown(|shown| shown.checkpoint = Some(now));
     }

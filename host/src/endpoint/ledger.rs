@@ -293,11 +293,18 @@ impl Ledger {
         }
     }
 
+    /// The newest id there is.
+    pub(crate) fn last_id(&self) -> u64 {
+        self.next_id
+    }
+
     /// Remembers this moment: the state that the endpoint has now is kept, and can be taken back to.
-    /// `waiting`: what was taken out of the ledger already and that state has not handled. There is
-    /// one mark, the newest. Costs nothing that grows with what is open.
+    /// `last_id`: the newest id when that state was written. `waiting`: what was taken out of the ledger
+    /// already and that state has not handled. There is one mark, the newest. Costs nothing that grows
+    /// with what is open.
     pub(crate) fn set_mark<'a>(
         &mut self,
+        last_id: u64,
         waiting: impl IntoIterator<Item = &'a Event>,
         now: Duration,
     ) {
@@ -323,7 +330,7 @@ impl Ledger {
             }
         }
         self.mark = Some(Mark {
-            id: self.next_id,
+            id: last_id,
             unhandled,
             ended,
         });
@@ -569,7 +576,7 @@ mod tests {
         let (old_ask, old_timer) = (ledger.new_id(), ledger.new_id());
         ledger.open_ask(old_ask, ask(MS * 100), Duration::ZERO);
         ledger.start_timer(old_timer, Bytes::from_static(b"old"), MS * 50, None);
-        ledger.set_mark(&[], MS);
+        ledger.set_mark(ledger.last_id(), &[], MS);
         let (new_ask, new_timer) = (ledger.new_id(), ledger.new_id());
         ledger.open_ask(new_ask, ask(MS * 100), Duration::ZERO);
         ledger.start_timer(new_timer, Bytes::new(), MS * 50, None);
@@ -589,7 +596,7 @@ mod tests {
         let (answered, fired) = (ledger.new_id(), ledger.new_id());
         ledger.open_ask(answered, ask(MS * 100), Duration::ZERO);
         ledger.start_timer(fired, Bytes::from_static(b"tick"), MS * 5, None);
-        ledger.set_mark(&[], MS);
+        ledger.set_mark(ledger.last_id(), &[], MS);
         ledger.answered(answered, Ok(Message::new("t.Answer", Vec::new())));
         assert_eq!(names(&ledger.take_due(MS * 5, 9)), ["on-timer"]);
         let told = ledger.rewind(Rewind::WithoutReplay, MS * 20);

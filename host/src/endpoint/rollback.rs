@@ -43,11 +43,12 @@ impl Runner {
         let now = self.endpoint.clock.now();
         let probation = &of.settings.probation;
         let back_to = image.running.id.clone();
+        let last_id = image.last_id;
         self.trial = Trial::begin(image, probation, of.answers(HEALTH), now);
         if self.trial.is_none() {
             return false;
         }
-        lock(&self.endpoint.ledger).set_mark(&self.pending, now);
+        lock(&self.endpoint.ledger).set_mark(last_id, &self.pending, now);
         let messages_limit = probation.messages as u64;
         self.endpoint.shown(|shown| {
             shown.probation = Some(OnProbation {

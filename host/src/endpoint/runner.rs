@@ -635,8 +635,8 @@ impl Runner {
                 self.forget_image();
                 return self.crashed(Crash::between_turns(reason), None);
             }
-            self.blocked.extend(instance.commit());
             self.tell_what_was_lost();
+            self.blocked.extend(instance.commit());
             self.started = true;
         } else {
             self.start_fresh();

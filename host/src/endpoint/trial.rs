@@ -33,6 +33,8 @@ pub(super) struct Image {
     pub(super) running: Arc<Running>,
     pub(super) state_version: u32,
     pub(super) state: Bytes,
+    /// The newest id of the ledger when it was written.
+    pub(super) last_id: u64,
 }
 
 /// A version that has to prove itself.
@@ -243,6 +245,7 @@ pub(super) mod tests {
             running: Arc::new(Running::for_tests()),
             state_version: 1,
             state: Bytes::from_static(b"state"),
+            last_id: 0,
         }
     }
 

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::super::handle::Endpoint;
 use super::super::record::{HeldVersion, VersionId};
 use super::super::settings::EndpointSettings;
+use super::super::trial::HEALTH;
 use crate::component::code::{Code, LoadError};
 use crate::component::instance::{self, Prepared};
 use crate::component::surroundings::Surroundings;
@@ -93,7 +94,8 @@ fn new_kinds(
             || grants.contains(&format!("{MESSAGE_GRANT}{kind}"))
     };
     handles
-        .filter(|kind| !granted(kind))
+        // What the host itself asks is nobody's to grant.
+        .filter(|kind| kind != HEALTH && !granted(kind))
         .map(|kind| Want::Message { kind })
         .collect()
 }
@@ -225,6 +227,7 @@ mod tests {
             new_kinds(kinds(&["a.New"]), &set(&["message:*"]), &known),
             []
         );
+        assert_eq!(new_kinds(kinds(&[HEALTH]), &set(&[]), &known), []);
     }
 
     #[test]

@@ -57,6 +57,8 @@ struct Made {
     states: Vec<Bytes>,
     /// The state as the old version itself reads it, for the way back.
     image: Option<Image>,
+    /// The newest id of the ledger when the state was written.
+    last_id: u64,
     /// The state is that of a checkpoint, since there was no instance.
     from_checkpoint: bool,
     snapshot: Duration,
@@ -201,12 +203,14 @@ impl Runner {
         if way_back && image_version != first {
             versions.push(image_version);
         }
+        made.last_id = lock(&self.endpoint.ledger).last_id();
         let old = match &mut self.instance {
             Some(old) if self.started => old,
             _ => {
                 // Crashed: it comes back with its checkpoint, in the new version.
                 if let (What::Flip(new), Some(image)) = (what, self.checkpoints.image()) {
                     new.state_version = image.state_version;
+                    made.last_id = image.last_id;
                     made.states.push(image.state.clone());
                     made.from_checkpoint = true;
                 }
@@ -235,6 +239,7 @@ impl Runner {
                 running,
                 state_version: image_version,
                 state,
+                last_id: made.last_id,
             });
             made.states.truncate(asked);
         }
@@ -251,16 +256,17 @@ impl Runner {
         } = new;
         let carried = !made.states.is_empty();
         let image = made.image.take();
-        let mut instance = prepared.instance;
-        self.blocked.extend(instance.commit());
         self.end_trial();
         let checkpoints = running.settings.checkpoint.clone();
         let on_trial = image.is_some_and(|image| self.begin_trial(image, &running));
-        let old = self.put_in_place(instance, running);
-        self.started = carried;
         if made.from_checkpoint {
             self.tell_what_was_lost();
         }
+        let mut instance = prepared.instance;
+        let wanted_in_restore = instance.commit();
+        self.blocked.extend(wanted_in_restore);
+        let old = self.put_in_place(instance, running);
+        self.started = carried;
         match made.states.pop() {
             _ if on_trial => {
                 self.checkpoints.forget(self.endpoint.clock.now());
@@ -270,6 +276,7 @@ impl Runner {
                 running: self.endpoint.running(),
                 state_version,
                 state,
+                last_id: made.last_id,
             }),
             _ => self.forget_image(),
         }
