@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tokio::sync::oneshot;
 
 use crate::address::EndpointAddress;
+use crate::endpoint::clock::Stretch;
 use crate::endpoint::outgoing::{Forget, Outgoing as _};
 use crate::error::RpcError;
 use crate::message::Message;
@@ -85,7 +86,8 @@ impl EndpointRef {
         self.ask_within(message, timeout, "ask_timeout").await
     }
 
-    /// Asks for one answer, waiting at most `timeout` from now, time in the inbox included.
+    /// Asks for one answer, waiting at most `timeout` from now, time in the inbox included. Time for
+    /// which the endpoint stands still to be swapped is not counted, here and on other hosts.
     ///
     /// # Errors
     /// As [`EndpointRef::ask`].
@@ -106,10 +108,12 @@ impl EndpointRef {
         timeout: Duration,
         setting: &str,
     ) -> Result<Message, RpcError> {
+        let stretch = Stretch::begin(self.env.dispatcher().pauses_of(&self.address));
         let ask = self.ask_abortable(message);
-        match tokio::time::timeout(timeout, ask.outcome()).await {
-            Ok(outcome) => outcome,
-            Err(_elapsed) => Err(RpcError::Timeout {
+        tokio::select! {
+            biased;
+            outcome = ask.outcome() => outcome,
+            () = stretch.over(timeout) => Err(RpcError::Timeout {
                 who: self.to_string(),
                 after: timeout,
                 setting: setting.to_owned(),

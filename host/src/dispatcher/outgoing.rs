@@ -7,6 +7,7 @@ use super::{Dispatcher, FRAME_OVERHEAD};
 use crate::address::{EndpointAddress, Location};
 use crate::component::effect::{Reservation, Room};
 use crate::component::metadata::Metadata;
+use crate::endpoint::clock::PauseClock;
 use crate::endpoint::handle::Endpoint;
 use crate::endpoint::inbox::{InboxRoom, Posted};
 use crate::endpoint::outgoing::{BoxFuture, Forget, Outgoing};
@@ -118,6 +119,27 @@ impl Outgoing for Dispatcher {
                 responder.tell(Err(error));
                 None
             }
+        }
+    }
+
+    fn pauses_of(&self, to: &EndpointAddress) -> Option<Arc<PauseClock>> {
+        if self.is_here(&to.location) {
+            return Some(Arc::clone(self.find(&to.name)?.pauses()));
+        }
+        let transport = self.transport().ok()?;
+        transport.pauses_of(&to.location, &to.name)
+    }
+
+    fn stands_still(&self, endpoint: &str) {
+        // Without a transport the host has stopped, and there are no peers.
+        if let Ok(transport) = self.transport() {
+            transport.stands_still(endpoint);
+        }
+    }
+
+    fn goes_on(&self, endpoint: &str, pause: Duration) {
+        if let Ok(transport) = self.transport() {
+            transport.goes_on(endpoint, pause);
         }
     }
 

@@ -9,9 +9,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
+use super::clock::{EndpointClock, PauseClock};
 use super::history::History;
 use super::inbox::{Inbox, inbox};
-use super::ledger::{EndpointClock, Ledger};
+use super::ledger::Ledger;
 use super::metrics::Metrics;
 use super::outgoing::Outgoing;
 use super::record::{SwapRecord, VersionId};
@@ -37,7 +38,7 @@ pub(crate) struct Endpoint {
     pub(super) outgoing: Arc<dyn Outgoing>,
     pub(super) running: ArcSwap<Running>,
     pub(super) ledger: Mutex<Ledger>,
-    pub(super) clock: Mutex<EndpointClock>,
+    pub(super) clock: EndpointClock,
     pub(super) metrics: Mutex<Metrics>,
     pub(super) history: Mutex<History>,
     pub(super) state: Mutex<EndpointState>,
@@ -182,7 +183,7 @@ impl Endpoint {
             outgoing,
             running: ArcSwap::from_pointee(running),
             ledger: Mutex::default(),
-            clock: Mutex::new(EndpointClock::start()),
+            clock: EndpointClock::start(),
             metrics: Mutex::default(),
             history: Mutex::new(history),
             state: Mutex::new(EndpointState::Running),
@@ -214,6 +215,11 @@ impl Endpoint {
 
     pub(crate) fn inbox(&self) -> &Inbox {
         &self.inbox
+    }
+
+    /// How long it stood still, for those who wait for it.
+    pub(crate) fn pauses(&self) -> &Arc<PauseClock> {
+        self.clock.pauses()
     }
 
     pub(crate) fn running(&self) -> Arc<Running> {

@@ -1,8 +1,8 @@
 //! Ledger: what an endpoint owes and awaits - open calls, open asks, timers. Kept by the host, so it
 //! outlives every version of the code.
 //!
-//! Time is the endpoint's own: it stands still while the endpoint does ([`EndpointClock`]), so a
-//! swap stretches every timer and every ask by exactly its pause.
+//! Time is the endpoint's own: it stands still while the endpoint does ([`super::clock`]), so a swap
+//! stretches every timer and every ask by exactly its pause. So does a pause of whom it asked.
 //!
 //! Pure: no channel, no task, no socket. The runner asks what is due and carries it out.
 
@@ -10,43 +10,11 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::time::Instant;
 
+use super::clock::{LOOK_AGAIN, Stretch};
 use crate::component::event::Event;
 use crate::error::RpcError;
 use crate::responder::{Outcome, Responder};
-
-/// The time of one endpoint: time since its start, pauses not counted.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct EndpointClock {
-    started: Instant,
-    paused: Duration,
-}
-
-impl EndpointClock {
-    pub(crate) fn start() -> Self {
-        Self {
-            started: Instant::now(),
-            paused: Duration::ZERO,
-        }
-    }
-
-    pub(crate) fn now(&self) -> Duration {
-        self.started.elapsed().saturating_sub(self.paused)
-    }
-
-    /// The moment at which the endpoint's time will be `at`, if it does not pause before.
-    pub(crate) fn moment(&self, at: Duration) -> Instant {
-        // A timer of many years is due never, not now.
-        let far = Duration::from_secs(365 * 24 * 3600);
-        self.started + self.paused + at.min(self.now() + far)
-    }
-
-    /// Says that the endpoint stood still for `pause`.
-    pub(crate) fn pause(&mut self, pause: Duration) {
-        self.paused += pause;
-    }
-}
 
 /// A call that waits for its answer.
 #[derive(Debug)]
@@ -63,6 +31,8 @@ pub(crate) struct OpenAsk {
     pub(crate) timeout: Duration,
     /// The setting or argument that gave the timeout.
     pub(crate) setting: &'static str,
+    /// The pauses of the receiver since the ask.
+    pub(crate) stretch: Stretch,
     /// Tells the transport to forget the request.
     pub(crate) forget: Option<Box<dyn FnOnce() + Send + Sync>>,
 }
@@ -84,7 +54,8 @@ enum Due {
 pub(crate) struct Ledger {
     next_id: u64,
     calls: HashMap<u64, OpenCall>,
-    asks: HashMap<u64, (OpenAsk, Duration)>,
+    /// With when its time is over, the receiver's pauses not counted, and its place in the agenda.
+    asks: HashMap<u64, (OpenAsk, Duration, Duration)>,
     timers: HashMap<u64, Timer>,
     agenda: BTreeMap<(Duration, Due), ()>,
 }
@@ -123,12 +94,12 @@ impl Ledger {
     pub(crate) fn open_ask(&mut self, id: u64, ask: OpenAsk, now: Duration) {
         let due = now.saturating_add(ask.timeout);
         self.agenda.insert((due, Due::Ask(id)), ());
-        self.asks.insert(id, (ask, due));
+        self.asks.insert(id, (ask, due, due));
     }
 
     /// Remembers how to tell the transport that nobody waits any more.
     pub(crate) fn on_forget(&mut self, id: u64, forget: Box<dyn FnOnce() + Send + Sync>) {
-        if let Some((ask, _)) = self.asks.get_mut(&id) {
+        if let Some((ask, ..)) = self.asks.get_mut(&id) {
             ask.forget = Some(forget);
         }
     }
@@ -139,7 +110,7 @@ impl Ledger {
 
     /// The event for an outcome; none if nobody waits for it any more.
     pub(crate) fn answered(&mut self, id: u64, outcome: Outcome) -> Option<Event> {
-        let (ask, due) = self.asks.remove(&id)?;
+        let (ask, _, due) = self.asks.remove(&id)?;
         self.agenda.remove(&(due, Due::Ask(id)));
         Some(Event::Reply {
             ask: id,
@@ -150,7 +121,7 @@ impl Ledger {
 
     /// Forgets an ask. False where there was none.
     pub(crate) fn abort(&mut self, id: u64) -> bool {
-        let Some((ask, due)) = self.asks.remove(&id) else {
+        let Some((ask, _, due)) = self.asks.remove(&id) else {
             return false;
         };
         self.agenda.remove(&(due, Due::Ask(id)));
@@ -201,15 +172,27 @@ impl Ledger {
             }
             self.agenda.remove(&(due, what));
             match what {
-                Due::Ask(id) => events.extend(self.timed_out(id)),
+                Due::Ask(id) => events.extend(self.timed_out(id, now)),
                 Due::Timer(id) => events.extend(self.fired(id, now)),
             }
         }
         events
     }
 
-    fn timed_out(&mut self, id: u64) -> Option<Event> {
-        let (ask, _) = self.asks.remove(&id)?;
+    /// None where the receiver stood still meanwhile: then it is due later.
+    fn timed_out(&mut self, id: u64, now: Duration) -> Option<Event> {
+        let (ask, deadline, due) = self.asks.get_mut(&id)?;
+        let stretched = deadline.saturating_add(ask.stretch.by());
+        let later = match ask.stretch.holds(ask.timeout) {
+            true => stretched.max(now.saturating_add(LOOK_AGAIN)),
+            false => stretched,
+        };
+        if later > now {
+            *due = later;
+            self.agenda.insert((later, Due::Ask(id)), ());
+            return None;
+        }
+        let (ask, ..) = self.asks.remove(&id)?;
         if let Some(forget) = ask.forget {
             forget();
         }
@@ -246,7 +229,7 @@ impl Ledger {
     pub(crate) fn clear_asks_and_timers(&mut self) {
         self.agenda.clear();
         self.timers.clear();
-        for (_, (ask, _)) in self.asks.drain() {
+        for (_, (ask, ..)) in self.asks.drain() {
             if let Some(forget) = ask.forget {
                 forget();
             }
@@ -283,6 +266,7 @@ mod tests {
             who: "`t` on here".to_owned(),
             timeout,
             setting: "timeout-ms",
+            stretch: Stretch::begin(None),
             forget: None,
         }
     }
@@ -369,15 +353,5 @@ mod tests {
         assert!(ledger.cancel_timer(id));
         assert!(!ledger.cancel_timer(id));
         assert_eq!(ledger.next_due(), None);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_time_of_an_endpoint_stands_still_in_a_pause() {
-        let mut clock = EndpointClock::start();
-        tokio::time::advance(MS * 30).await;
-        clock.pause(MS * 20);
-        assert_eq!(clock.now(), MS * 10);
-        assert_eq!(clock.moment(MS * 15), Instant::now() + MS * 5);
-        assert!(clock.moment(Duration::MAX) > Instant::now());
     }
 }

@@ -24,10 +24,13 @@ pub(crate) mod inbox;
 
 pub(crate) mod handle;
 
+pub(crate) mod clock;
+
 mod history;
 mod ledger;
 mod metrics;
 mod runner;
+mod standstill;
 mod supervisor;
 mod surroundings;
 mod swap;

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::clock::PauseClock;
 use super::handle::Endpoint;
 use crate::address::EndpointAddress;
 use crate::component::effect::Room;
@@ -39,6 +40,17 @@ pub(crate) trait Outgoing: Send + Sync + 'static {
 
     /// Asks; the outcome, failures included, goes to `responder`. Never blocks.
     fn ask(&self, to: &EndpointAddress, message: Message, responder: Responder) -> Option<Forget>;
+
+    /// How long a receiver stood still: its own clock where it is here, else one that follows what its
+    /// host tells from now on. `None`: nobody knows. To be called just before the ask.
+    fn pauses_of(&self, to: &EndpointAddress) -> Option<Arc<PauseClock>>;
+
+    /// Tells the peers that an endpoint of this host stands still, for longer than can be told
+    /// afterwards only. Never blocks; what a slow peer was not yet told adds up.
+    fn stands_still(&self, endpoint: &str);
+
+    /// Tells the peers that an endpoint of this host goes on, after it stood still for `pause`.
+    fn goes_on(&self, endpoint: &str, pause: Duration);
 
     /// Takes the name of an endpoint away, if it still has it: new messages to it fail from now on.
     fn unregister(&self, endpoint: &Endpoint);

@@ -14,7 +14,6 @@
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -182,7 +181,7 @@ impl Runner {
             };
             batch.push(event);
         }
-        let now = lock(&self.endpoint.clock).now();
+        let now = self.endpoint.clock.now();
         let room = BATCH_MAX.saturating_sub(batch.len());
         batch.extend(lock(&self.endpoint.ledger).take_due(now, room));
         while batch.len() < BATCH_MAX {
@@ -213,7 +212,7 @@ impl Runner {
             return;
         }
         let next_due = lock(&self.endpoint.ledger).next_due();
-        let due = next_due.map(|due| lock(&self.endpoint.clock).moment(due));
+        let due = next_due.map(|due| self.endpoint.clock.moment(due));
         let drain = self.draining.as_ref().map(|draining| draining.deadline);
         let wake = due.into_iter().chain(drain).min();
         let wake_or_never = async {
@@ -595,11 +594,6 @@ impl Runner {
     /// Messages that wait, those taken out included.
     pub(super) fn waiting(&self) -> usize {
         self.pending.len() + self.endpoint.inbox.waiting()
-    }
-
-    /// Says that the endpoint stood still.
-    pub(super) fn paused(&self, pause: Duration) {
-        lock(&self.endpoint.clock).pause(pause);
     }
 
     fn begin_swap(&mut self, request: SwapRequest) {

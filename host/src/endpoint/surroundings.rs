@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock, Weak};
 
+use super::clock::Stretch;
 use super::handle::{Control, Endpoint, Notice, lock};
 use super::ledger::OpenAsk;
 use crate::address::{EndpointAddress, Location};
@@ -211,9 +212,10 @@ impl Endpoint {
                     who: to.to_string(),
                     timeout: timeout.unwrap_or_else(|| self.outgoing.ask_timeout()),
                     setting: timeout.map_or("ask_timeout", |_| "timeout-ms"),
+                    stretch: Stretch::begin(self.outgoing.pauses_of(&to)),
                     forget: None,
                 };
-                let now = lock(&self.clock).now();
+                let now = self.clock.now();
                 lock(&self.ledger).open_ask(id, ask, now);
                 let responder = self.responder(id, &to);
                 if let Some(forget) = self.outgoing.ask(&to, message, responder) {
@@ -235,7 +237,7 @@ impl Endpoint {
                 delay,
                 period,
             } => {
-                let due = lock(&self.clock).now().saturating_add(delay);
+                let due = self.clock.now().saturating_add(delay);
                 lock(&self.ledger).start_timer(id, token, due, period);
             }
             Effect::CancelTimer { timer } => {

@@ -22,6 +22,7 @@ use super::ledger::Counts;
 use super::record::{SwapOutcome, SwapPhases, SwapRecord, VersionId};
 use super::runner::{Life, Runner};
 use super::settings::EndpointSettings;
+use super::standstill::Standstill;
 use super::status::EndpointState;
 use super::surroundings::EndpointSurroundings;
 use crate::component::code::{Code, LoadError};
@@ -384,7 +385,8 @@ impl Runner {
     }
 
     async fn swap_now(&mut self, request: SwapRequest) {
-        let frozen = Instant::now();
+        let standstill = Standstill::begin(&self.endpoint);
+        let frozen = standstill.began();
         let SwapRequest {
             prepared,
             running,
@@ -427,9 +429,7 @@ impl Runner {
                 }
             }
         }
-        let pause = frozen.elapsed();
-        report.phases.pause = pause;
-        self.paused(pause);
+        report.phases.pause = standstill.end();
         // The code counts the swap as done when it is filed; whoever asked may have gone.
         let _ = done.send(report);
         drop(retired);
