@@ -14,6 +14,7 @@ const COMPONENTS: &[(&str, Option<&str>, &str)] = &[
     ("wordcount", Some("v3"), "wordcount-v3"),
     ("fixture-probe", Some("v1"), "probe-v1"),
     ("fixture-probe", Some("v2"), "probe-v2"),
+    ("fixture-probe", Some("slow-restore"), "probe-slow-restore"),
     ("fixture-bad", Some("trap-in-start"), "bad-trap-in-start"),
     (
         "fixture-bad",
