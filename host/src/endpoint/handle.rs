@@ -1,7 +1,7 @@
 //! Handle: what everybody else holds of an endpoint. Shared with its runner.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -25,6 +25,7 @@ use crate::address::EndpointAddress;
 use crate::component::code::{Code, LoadError};
 use crate::component::engine::Engine;
 use crate::component::instance::{self, Prepared};
+use crate::component::limiter::Used;
 use crate::component::metadata::Metadata;
 use crate::error::RpcError;
 use crate::log_budget::LogBudget;
@@ -61,7 +62,7 @@ pub(crate) struct Running {
     pub(crate) config: Arc<BTreeMap<String, String>>,
     /// The kinds that it answers.
     answers: Arc<HashSet<String>>,
-    memory: Arc<AtomicUsize>,
+    used: Arc<Used>,
 }
 
 /// Numbers that only grow.
@@ -127,7 +128,7 @@ impl Running {
             metadata,
             config: Arc::new(settings.config.clone()),
             settings: Arc::new(settings),
-            memory: prepared.instance.memory(),
+            used: prepared.instance.used(),
         }
     }
 
@@ -137,7 +138,7 @@ impl Running {
     }
 
     /// The same code in another instance.
-    fn with_memory(&self, memory: Arc<AtomicUsize>) -> Self {
+    fn with_used(&self, used: Arc<Used>) -> Self {
         Self {
             id: self.id.clone(),
             code: self.code.clone(),
@@ -145,7 +146,7 @@ impl Running {
             settings: Arc::clone(&self.settings),
             config: Arc::clone(&self.config),
             answers: Arc::clone(&self.answers),
-            memory,
+            used,
         }
     }
 }
@@ -163,7 +164,7 @@ impl Endpoint {
         engine: &Engine,
         outgoing: Arc<dyn Outgoing>,
     ) -> Result<(Arc<Self>, Starter), LoadError> {
-        let (inbox, queue) = inbox(&address.name, settings.limits.inbox);
+        let (inbox, queue) = inbox(&address.name, &settings.limits);
         let (notices, notice_queue) = mpsc::unbounded_channel();
         let (control, control_queue) = mpsc::unbounded_channel();
         // The code wants to see its surroundings before there is an endpoint: they are filled in
@@ -232,9 +233,9 @@ impl Endpoint {
         let _ = self.notices.send(notice);
     }
 
-    /// Notes whose memory counts from now on.
-    pub(super) fn note_memory(&self, memory: Arc<AtomicUsize>) {
-        let running = self.running.load().with_memory(memory);
+    /// Notes what the instance uses that counts from now on.
+    pub(super) fn note_used(&self, used: Arc<Used>) {
+        let running = self.running.load().with_used(used);
         self.running.store(Arc::new(running));
     }
 
@@ -305,6 +306,7 @@ impl Endpoint {
     pub(crate) fn status(&self) -> EndpointStatus {
         let running = self.running.load();
         let counts = lock(&self.ledger).counts();
+        let (used, limits) = (&running.used, &running.settings.limits);
         EndpointStatus {
             name: self.name().to_owned(),
             uri: self.address.to_string(),
@@ -313,11 +315,22 @@ impl Endpoint {
             up: self.started.elapsed(),
             inbox: self.inbox.waiting(),
             inbox_limit: self.inbox.capacity(),
-            memory_bytes: running.memory.load(Ordering::Relaxed),
-            memory_limit_bytes: running.settings.limits.memory_bytes,
+            memory_bytes: used.memory_bytes(),
+            memory_limit_bytes: limits.memory_bytes,
+            table_elements: used.table_elements(),
+            table_elements_limit: limits.table_elements,
+            core_instances: used.core_instances(),
+            core_instances_limit: limits.core_instances,
+            message_bytes: self.inbox.largest_message(),
+            message_bytes_limit: limits.message_bytes,
+            longest_turn: used.longest_turn(),
+            turn_limit: limits.turn,
             open_calls: counts.calls,
+            open_calls_limit: limits.open_calls,
             open_asks: counts.asks,
+            open_asks_limit: limits.open_asks,
             timers: counts.timers,
+            timers_limit: limits.timers,
             turns: self.counters.turns.load(Ordering::Relaxed),
             swaps: lock(&self.history).swapped(),
             crashes: self.counters.crashes.load(Ordering::Relaxed),

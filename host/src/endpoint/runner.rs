@@ -490,7 +490,7 @@ impl Runner {
         );
         match made.await {
             Ok(prepared) => {
-                self.endpoint.note_memory(prepared.instance.memory());
+                self.endpoint.note_used(prepared.instance.used());
                 self.instance = Some(prepared.instance);
                 self.start_fresh();
                 self.life = Life::Running;

@@ -486,7 +486,7 @@ impl Runner {
     /// From here on the new version is the endpoint. Returns the old instance.
     fn flip(&mut self, mut instance: Instance, running: Running) -> Option<Instance> {
         let endpoint = Arc::clone(&self.endpoint);
-        endpoint.inbox.resize(running.settings.limits.inbox);
+        endpoint.inbox.resize(&running.settings.limits);
         lock(&endpoint.history).runs(running.id.clone(), running.code.clone());
         endpoint.running.store(Arc::new(running));
         self.blocked.extend(instance.commit());
