@@ -19,6 +19,7 @@ const COMPONENTS: &[(&str, Option<&str>, &str)] = &[
     ("fixture-probe", Some("sick"), "probe-sick"),
     ("fixture-wider", Some("narrow"), "wider-narrow"),
     ("fixture-wider", Some("wide"), "wider-wide"),
+    ("fixture-probe", Some("slow-restore"), "probe-slow-restore"),
     ("fixture-bad", Some("trap-in-start"), "bad-trap-in-start"),
     (
         "fixture-bad",

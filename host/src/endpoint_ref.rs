@@ -86,7 +86,8 @@ impl EndpointRef {
         self.ask_within(message, timeout, "ask_timeout").await
     }
 
-    /// Asks for one answer, waiting at most `timeout` from now, time in the inbox included.
+    /// Asks for one answer, waiting at most `timeout` from now, time in the inbox included. Time for
+    /// which the endpoint stands still to be swapped is not counted, here and on other hosts.
     ///
     /// # Errors
     /// As [`EndpointRef::ask`].

@@ -68,15 +68,60 @@ const FAMILIES: &[Family] = &[
         e.memory_limit_bytes as f64
     }),
     (
+        "table_elements",
+        "gauge",
+        "Elements of the tables of the instance.",
+        |e| e.table_elements as f64,
+    ),
+    ("table_elements_limit", "gauge", "Their limit.", |e| {
+        e.table_elements_limit as f64
+    }),
+    (
+        "core_instances",
+        "gauge",
+        "Core instances that the instance is made of.",
+        |e| e.core_instances as f64,
+    ),
+    ("core_instances_limit", "gauge", "Their limit.", |e| {
+        e.core_instances_limit as f64
+    }),
+    (
+        "message_bytes",
+        "gauge",
+        "The largest message to the endpoint so far.",
+        |e| e.message_bytes as f64,
+    ),
+    ("message_limit_bytes", "gauge", "Its limit.", |e| {
+        e.message_bytes_limit as f64
+    }),
+    (
+        "longest_turn_seconds",
+        "gauge",
+        "The longest turn of the instance, in ticks of 1 ms.",
+        |e| e.longest_turn.as_secs_f64(),
+    ),
+    ("turn_limit_seconds", "gauge", "Its limit.", |e| {
+        e.turn_limit.as_secs_f64()
+    }),
+    (
         "open_calls",
         "gauge",
         "Calls that wait for an answer.",
         |e| e.open_calls as f64,
     ),
+    ("open_calls_limit", "gauge", "Their limit.", |e| {
+        e.open_calls_limit as f64
+    }),
     ("open_asks", "gauge", "Answers that it waits for.", |e| {
         e.open_asks as f64
     }),
+    ("open_asks_limit", "gauge", "Their limit.", |e| {
+        e.open_asks_limit as f64
+    }),
     ("timers", "gauge", "Timers that run.", |e| e.timers as f64),
+    ("timers_limit", "gauge", "Their limit.", |e| {
+        e.timers_limit as f64
+    }),
     (
         "turns_total",
         "counter",
@@ -271,6 +316,27 @@ mod tests {
         assert!(page.contains(dead), "{page}");
         let running = r#"instar_endpoint_state{endpoint="count\"er",state="running"} 1"#;
         assert!(page.contains(running), "{page}");
+    }
+
+    #[test]
+    fn every_use_stands_beside_its_limit() {
+        let page = page(&[]);
+        for line in [
+            "table_elements{",
+            "table_elements_limit{",
+            "core_instances_limit{",
+            "message_limit_bytes{",
+            "open_calls_limit{",
+            "open_asks_limit{",
+            "timers_limit{",
+        ] {
+            assert!(
+                page.contains(&format!("\ninstar_endpoint_{line}")),
+                "{line}"
+            );
+        }
+        let turn = r#"instar_endpoint_longest_turn_seconds{endpoint="count\"er"} 0.003"#;
+        assert!(page.contains(turn), "{page}");
     }
 
     #[test]

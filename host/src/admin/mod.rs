@@ -44,7 +44,7 @@ mod listener;
 mod metrics;
 
 #[cfg(test)]
-mod fake_control;
+pub(crate) mod fake_control;
 
 #[cfg(test)]
 mod tests;

@@ -96,21 +96,6 @@ fn one(endpoint: &EndpointStatus) -> String {
         row("digest", short(&endpoint.code.digest).to_owned()),
         row("up", duration(endpoint.up)),
         row("turns", endpoint.turns.to_string()),
-        row(
-            "inbox",
-            format!("{} of {}", endpoint.inbox, endpoint.inbox_limit),
-        ),
-        row(
-            "memory",
-            format!(
-                "{} of {}",
-                size(endpoint.memory_bytes as u64),
-                size(endpoint.memory_limit_bytes as u64)
-            ),
-        ),
-        row("open calls", endpoint.open_calls.to_string()),
-        row("open asks", endpoint.open_asks.to_string()),
-        row("timers", endpoint.timers.to_string()),
         row("swaps", endpoint.swaps.to_string()),
         row("crashes", endpoint.crashes.to_string()),
     ];
@@ -132,5 +117,64 @@ fn one(endpoint: &EndpointStatus) -> String {
         };
         rows.push(row(name, value));
     }
-    table(&rows)
+    format!("{}\n\n{}", table(&rows), table(&limits(endpoint)))
+}
+
+/// How close the endpoint is to each of its limits. The names are those of the sidecar.
+fn limits(endpoint: &EndpointStatus) -> Vec<Vec<String>> {
+    let row = |limit: &str, used: String, most: String| vec![limit.to_owned(), used, most];
+    let bytes = |limit, used, most| row(limit, size(used as u64), size(most as u64));
+    let count = |limit, used: usize, most: usize| row(limit, used.to_string(), most.to_string());
+    let e = endpoint;
+    let turn = match e.longest_turn.is_zero() {
+        true => "below 1 ms".to_owned(),
+        false => duration(e.longest_turn),
+    };
+    vec![
+        row("limit", "used".to_owned(), "most".to_owned()),
+        bytes("memory", e.memory_bytes, e.memory_limit_bytes),
+        count("table_elements", e.table_elements, e.table_elements_limit),
+        count("core_instances", e.core_instances, e.core_instances_limit),
+        bytes("message", e.message_bytes, e.message_bytes_limit),
+        row("turn", turn, duration(e.turn_limit)),
+        count("inbox", e.inbox, e.inbox_limit),
+        count("open_calls", e.open_calls, e.open_calls_limit),
+        count("open_asks", e.open_asks, e.open_asks_limit),
+        count("timers", e.timers, e.timers_limit),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admin::fake_control;
+
+    #[test]
+    fn every_limit_is_shown_with_its_use() {
+        let shown = one(&fake_control::endpoint("counter"));
+        let (_, limits) = shown.split_once("\n\n").unwrap();
+        let lines: Vec<Vec<&str>> = limits
+            .lines()
+            .map(|line| {
+                line.split("  ")
+                    .map(str::trim)
+                    .filter(|cell| !cell.is_empty())
+                    .collect()
+            })
+            .collect();
+        assert_eq!(lines[0], ["limit", "used", "most"]);
+        assert!(
+            lines.contains(&vec!["memory", "1.0 MiB", "64.0 MiB"]),
+            "{limits}"
+        );
+        assert!(
+            lines.contains(&vec!["table_elements", "300", "20000"]),
+            "{limits}"
+        );
+        assert!(
+            lines.contains(&vec!["turn", "3.000 ms", "10.0 s"]),
+            "{limits}"
+        );
+        assert!(lines.iter().all(|line| line.len() == 3), "{limits}");
+    }
 }

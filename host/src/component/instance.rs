@@ -7,12 +7,12 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use wasmtime::component::{Func, ResourceTable, TypedFunc};
-use wasmtime::{ResourceLimiter, Store, UpdateDeadline};
+use wasmtime::{Store, UpdateDeadline};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 use super::bindings::{PluginWithRegistry, PluginWithRegistryPre};
@@ -21,14 +21,12 @@ use super::convert;
 use super::effect::Effect;
 use super::engine::{Engine, Loaded, TICK};
 use super::event::{Event, GuestEvent};
+use super::limiter::{self, Limiter, Used};
 use super::metadata::Metadata;
 use super::output::Output;
 use super::rights;
 use super::surroundings::{LogLevel, LogLine, Surroundings};
-use crate::endpoint::settings::EndpointSettings;
-
-/// Elements of the tables of one instance. A std guest has a few hundred functions in its table.
-const TABLE_ELEMENTS_MAX: usize = 20_000;
+use crate::endpoint::settings::{EndpointSettings, Limits};
 
 /// What runs, and what it said of itself.
 pub(crate) struct Instance {
@@ -48,7 +46,7 @@ pub(crate) struct HostState {
     pub(super) turn: Turn,
     version: Arc<std::sync::OnceLock<String>>,
     ticks: Arc<AtomicU64>,
-    memory: MemoryLimiter,
+    limiter: Limiter,
     output: Output,
     wasi: WasiCtx,
     table: ResourceTable,
@@ -126,9 +124,9 @@ impl Instance {
             PluginWithRegistryPre::new(loaded.pre).map_err(|error| LoadError::WrongWorld {
                 reason: format!("{error:#}"),
             })?;
-        let state = HostState::new(engine, surroundings, limits.memory_bytes);
+        let state = HostState::new(engine, surroundings, limits);
         let mut store = Store::new(engine.wasmtime(), state);
-        store.limiter(|state| &mut state.memory);
+        store.limiter(|state| &mut state.limiter);
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(|mut context| {
             let state = context.data_mut();
@@ -156,6 +154,8 @@ impl Instance {
                 });
             }
         };
+        let used = store.data().limiter.used();
+        used.note_core_instances(limiter::core_instances(code.bytes()));
         let guest = plugin.instar_endpoint_endpoint();
         let handle = *guest.func_handle().func();
         let checked = handle.typed::<(&[GuestEvent<'_>],), (u32,)>(&store);
@@ -194,9 +194,9 @@ impl Instance {
         &self.metadata
     }
 
-    /// Linear memory, in bytes.
-    pub(crate) fn memory(&self) -> Arc<AtomicUsize> {
-        Arc::clone(&self.store.data().memory.used)
+    /// What it uses of its limits.
+    pub(crate) fn used(&self) -> Arc<Used> {
+        Arc::clone(self.store.data().limiter.used())
     }
 
     /// Delivers a batch. Effects of turns that ended well are handed to the surroundings as they end.
@@ -209,6 +209,7 @@ impl Instance {
         state.begin_batch(events.len(), self.turn_limit);
         let returned = self.handle_raw(&lowered).await;
         let state = self.store.data_mut();
+        state.note_turn();
         let turn = std::mem::take(&mut state.turn);
         match returned {
             Ok(_) if turn.returned_early() => {
@@ -285,7 +286,7 @@ impl Instance {
     /// [`Instance::commit`].
     pub(crate) async fn restore(&mut self, version: u32, state: &[u8]) -> Result<(), StateError> {
         self.store.data_mut().start_clock(self.restore_limit);
-        let limit = self.store.data().memory.limit;
+        let limit = self.store.data().limiter.memory_limit();
         if state.len() > limit {
             return Err(StateError::Refused(format!(
                 "the state has {} bytes, more than the memory limit of {limit}",
@@ -347,6 +348,17 @@ fn overran(what: &str, limit: Duration, setting: &str) -> String {
 fn reason(state: &HostState, error: &wasmtime::Error) -> String {
     let last_words = state.output.take_tail();
     let trap = error.root_cause().to_string();
+    if let Some(limit) = state.limiter.too_many_instances(&trap) {
+        return limit;
+    }
+    let said = said(&last_words, trap);
+    match state.limiter.refused() {
+        Some(refused) => format!("{said}; {refused}"),
+        None => said,
+    }
+}
+
+fn said(last_words: &str, trap: String) -> String {
     let last_words = last_words.trim();
     if last_words.is_empty() {
         return trap;
@@ -387,7 +399,7 @@ impl Turn {
 }
 
 impl HostState {
-    fn new(engine: &Engine, surroundings: Arc<dyn Surroundings>, memory_limit: usize) -> Self {
+    fn new(engine: &Engine, surroundings: Arc<dyn Surroundings>, limits: &Limits) -> Self {
         let version = Arc::new(std::sync::OnceLock::new());
         let output = {
             let (surroundings, version) = (Arc::clone(&surroundings), Arc::clone(&version));
@@ -415,10 +427,7 @@ impl HostState {
             turn: Turn::default(),
             version,
             ticks: Arc::clone(engine.ticks()),
-            memory: MemoryLimiter {
-                limit: memory_limit,
-                used: Arc::default(),
-            },
+            limiter: Limiter::new(limits),
             output,
             wasi,
             table: ResourceTable::new(),
@@ -442,11 +451,22 @@ impl HostState {
     fn start_clock(&mut self, limit: Duration) {
         let ticks = limit.as_micros() / TICK.as_micros();
         self.turn.limit = u64::try_from(ticks).unwrap_or(u64::MAX).max(1);
+        self.limiter.forget_refused();
         self.restart_clock();
     }
 
     pub(super) fn restart_clock(&mut self) {
         self.turn.began = self.ticks.load(Ordering::Relaxed);
+    }
+
+    /// Notes how long the turn took that ends now. Costs nothing unless it took a tick.
+    pub(super) fn note_turn(&mut self) {
+        let now = self.ticks.load(Ordering::Relaxed);
+        let took = now.saturating_sub(self.turn.began);
+        if took > 0 {
+            let took = TICK.saturating_mul(u32::try_from(took).unwrap_or(u32::MAX));
+            self.limiter.used().note_turn(took);
+        }
     }
 
     fn turn_is_too_long(&self) -> bool {
@@ -466,36 +486,6 @@ impl WasiView for HostState {
             ctx: &mut self.wasi,
             table: &mut self.table,
         }
-    }
-}
-
-/// Refuses memory beyond the limit, and tells how much is used.
-struct MemoryLimiter {
-    limit: usize,
-    used: Arc<AtomicUsize>,
-}
-
-impl ResourceLimiter for MemoryLimiter {
-    fn memory_growing(
-        &mut self,
-        _current: usize,
-        desired: usize,
-        _maximum: Option<usize>,
-    ) -> wasmtime::Result<bool> {
-        if desired > self.limit {
-            return Ok(false);
-        }
-        self.used.store(desired, Ordering::Relaxed);
-        Ok(true)
-    }
-
-    fn table_growing(
-        &mut self,
-        _current: usize,
-        desired: usize,
-        _maximum: Option<usize>,
-    ) -> wasmtime::Result<bool> {
-        Ok(desired <= TABLE_ELEMENTS_MAX)
     }
 }
 

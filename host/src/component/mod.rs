@@ -23,6 +23,8 @@ pub mod surroundings;
 
 pub(crate) mod instance;
 
+pub(crate) mod limiter;
+
 mod bindings;
 mod convert;
 mod host_functions;

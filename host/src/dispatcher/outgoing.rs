@@ -122,14 +122,24 @@ impl Outgoing for Dispatcher {
         }
     }
 
-    fn stands_still(&self, _endpoint: &str) {}
-
-    fn goes_on(&self, _endpoint: &str, _pause: Duration) {}
-
     fn pauses_of(&self, to: &EndpointAddress) -> Option<Arc<PauseClock>> {
-        match self.is_here(&to.location) {
-            true => Some(Arc::clone(self.find(&to.name)?.pauses())),
-            false => None,
+        if self.is_here(&to.location) {
+            return Some(Arc::clone(self.find(&to.name)?.pauses()));
+        }
+        let transport = self.transport().ok()?;
+        transport.pauses_of(&to.location, &to.name)
+    }
+
+    fn stands_still(&self, endpoint: &str) {
+        // Without a transport the host has stopped, and there are no peers.
+        if let Ok(transport) = self.transport() {
+            transport.stands_still(endpoint);
+        }
+    }
+
+    fn goes_on(&self, endpoint: &str, pause: Duration) {
+        if let Ok(transport) = self.transport() {
+            transport.goes_on(endpoint, pause);
         }
     }
 
@@ -146,5 +156,69 @@ impl Outgoing for Dispatcher {
     fn names(&self) -> Vec<String> {
         let names = self.all();
         names.iter().map(|found| found.name().to_owned()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dispatcher::incoming::FromPeers;
+    use crate::transport::{Listen, Transport, TransportSettings};
+
+    const MS: Duration = Duration::from_millis(1);
+
+    /// The part of a host that knows names and peers.
+    async fn host(listen: Option<Listen>) -> Arc<Dispatcher> {
+        let settings = TransportSettings {
+            listen,
+            ..TransportSettings::default()
+        };
+        let dispatcher = Arc::new(Dispatcher::new(MS, settings.frame_bytes_max));
+        let incoming = FromPeers::new(&dispatcher, &Arc::default());
+        let transport = Transport::start(settings, Arc::new(incoming)).await;
+        dispatcher.connect(transport.unwrap());
+        dispatcher
+    }
+
+    fn at(host: &Dispatcher, name: &str) -> EndpointAddress {
+        EndpointAddress::new(name, host.location())
+    }
+
+    async fn until(what: &str, state: impl Fn() -> bool) {
+        let waiting = async {
+            while !state() {
+                tokio::time::sleep(MS).await;
+            }
+        };
+        let waited = tokio::time::timeout(Duration::from_secs(20), waiting).await;
+        assert!(waited.is_ok(), "never seen: {what}");
+    }
+
+    #[tokio::test]
+    async fn a_caller_on_another_host_sees_the_pauses_that_are_told_to_peers() {
+        let (server, client) = (host(Some(Listen::local(0))).await, host(None).await);
+        let clock = client.pauses_of(&at(&server, "e")).unwrap();
+        let connected = || client.transport().unwrap().connections()[0].connected;
+        until("the connection", connected).await;
+        until("its other end", || {
+            !server.transport().unwrap().connections().is_empty()
+        })
+        .await;
+        server.stands_still("e");
+        until("it stands still", || clock.stands_still()).await;
+        server.goes_on("e", MS * 70);
+        until("it goes on", || !clock.stands_still()).await;
+        assert_eq!(clock.total(), MS * 70);
+    }
+
+    #[tokio::test]
+    async fn of_a_name_that_nobody_has_here_and_after_the_end_nobody_knows_pauses() {
+        let host = host(None).await;
+        assert!(host.pauses_of(&at(&host, "nobody")).is_none());
+        let far = EndpointAddress::new("e", "127.0.0.1:1".parse::<Location>().unwrap());
+        host.disconnect();
+        assert!(host.pauses_of(&far).is_none());
+        host.stands_still("e");
+        host.goes_on("e", MS);
     }
 }

@@ -11,8 +11,9 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// The longest single pause that stretches a deadline. A peer that never says that it goes on cannot
-/// hold its callers for longer.
+/// The longest single pause that stretches a deadline, and the most that all pauses of one ask stretch
+/// it. A peer that never says that it goes on, or says it again and again, cannot hold its callers for
+/// longer.
 pub(crate) const PAUSE_MAX: Duration = Duration::from_secs(300);
 
 /// How often, while a receiver stands still, an ask whose time is over looks whether it goes on.
@@ -63,7 +64,7 @@ impl PauseClock {
     /// The endpoint goes on after it stood still for `pause`, whatever was seen of it here.
     pub(crate) fn go_on(&self, pause: Duration) {
         self.pauses.send_modify(|pauses| {
-            pauses.ended += pause.min(PAUSE_MAX);
+            pauses.ended = pauses.ended.saturating_add(pause.min(PAUSE_MAX));
             pauses.since = None;
         });
     }
@@ -147,15 +148,24 @@ impl Stretch {
         }
     }
 
-    /// By how much. Never more than the time since it began, though a pause may have begun before.
+    /// By how much. Never more than the time since it began, though a pause may have begun before,
+    /// and never more than [`PAUSE_MAX`].
     pub(crate) fn by(&self) -> Duration {
         let total = self.pauses.as_ref().map_or(Duration::ZERO, |p| p.total());
-        total.saturating_sub(self.before).min(self.began.elapsed())
+        let since = total.saturating_sub(self.before);
+        since.min(self.began.elapsed()).min(PAUSE_MAX)
     }
 
-    /// True where the receiver stands still now.
-    pub(crate) fn stands_still(&self) -> bool {
-        self.pauses.as_ref().is_some_and(|p| p.stands_still())
+    /// True where an ask with `timeout` cannot end now, since its receiver stands still. False in any
+    /// case once it has waited for [`PAUSE_MAX`] more than `timeout`, whatever its receiver says.
+    pub(crate) fn holds(&self, timeout: Duration) -> bool {
+        let stands_still = self.pauses.as_ref().is_some_and(|p| p.stands_still());
+        stands_still && !self.left_at_most(timeout).is_zero()
+    }
+
+    fn left_at_most(&self, timeout: Duration) -> Duration {
+        let most = timeout.saturating_add(PAUSE_MAX);
+        most.saturating_sub(self.began.elapsed())
     }
 
     /// Ends when `timeout` is over, the receiver's pauses not counted. Cancel-safe.
@@ -164,7 +174,11 @@ impl Stretch {
             let spent = self.began.elapsed().saturating_sub(self.by());
             let left = timeout.saturating_sub(spent);
             match &self.pauses {
-                Some(pauses) if pauses.stands_still() => pauses.goes_on().await,
+                Some(pauses) if self.holds(timeout) => {
+                    let at_most = self.left_at_most(timeout);
+                    // Either way, the next round sees what is left.
+                    let _ = tokio::time::timeout(at_most, pauses.goes_on()).await;
+                }
                 _ if left.is_zero() => return,
                 _ => tokio::time::sleep(left).await,
             }
@@ -234,5 +248,30 @@ mod tests {
         let began = Instant::now();
         Stretch::begin(None).over(MS * 7).await;
         assert_eq!(began.elapsed(), MS * 7);
+    }
+
+    /// A peer that says of its endpoint whatever it likes, and as often.
+    async fn hostile(pauses: Arc<PauseClock>, pause: Duration) {
+        loop {
+            pauses.stop();
+            tokio::time::sleep(MS * 7).await;
+            pauses.go_on(pause);
+            // Nobody sees it go on: it stands still again before anybody looks.
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whatever_a_receiver_says_of_its_pauses_an_ask_ends() {
+        for pause in [Duration::ZERO, MS, PAUSE_MAX, Duration::MAX] {
+            let pauses = Arc::new(PauseClock::default());
+            let stretch = Stretch::begin(Some(Arc::clone(&pauses)));
+            let began = Instant::now();
+            let saying = tokio::spawn(hostile(pauses, pause));
+            stretch.over(MS * 1000).await;
+            saying.abort();
+            assert!(began.elapsed() <= PAUSE_MAX + MS * 1010, "{pause:?}");
+            assert!(stretch.by() <= PAUSE_MAX);
+            assert!(!stretch.holds(MS * 1000));
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Handle: what everybody else holds of an endpoint. Shared with its runner.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -27,6 +27,7 @@ use crate::address::EndpointAddress;
 use crate::component::code::{Code, LoadError};
 use crate::component::engine::Engine;
 use crate::component::instance::{self, Prepared};
+use crate::component::limiter::Used;
 use crate::component::metadata::Metadata;
 use crate::error::RpcError;
 use crate::log_budget::LogBudget;
@@ -67,7 +68,7 @@ pub(crate) struct Running {
     pub(crate) settings: Arc<EndpointSettings>,
     /// The kinds that it answers.
     answers: Arc<HashSet<String>>,
-    memory: Arc<AtomicUsize>,
+    used: Arc<Used>,
 }
 
 /// What only the runner knows and everybody may see.
@@ -153,7 +154,7 @@ impl Running {
             code: code.clone(),
             metadata,
             settings: Arc::new(settings),
-            memory: prepared.instance.memory(),
+            used: prepared.instance.used(),
         }
     }
 
@@ -185,7 +186,7 @@ impl Running {
             metadata: Arc::new(metadata),
             settings: Arc::default(),
             answers: Arc::default(),
-            memory: Arc::default(),
+            used: Arc::default(),
         }
     }
 
@@ -196,18 +197,18 @@ impl Running {
 
     /// Linear memory of the instance, in bytes.
     pub(super) fn memory_bytes(&self) -> usize {
-        self.memory.load(Ordering::Relaxed)
+        self.used.memory_bytes()
     }
 
     /// The same code in another instance.
-    pub(super) fn with_memory(&self, memory: Arc<AtomicUsize>) -> Self {
+    pub(super) fn with_used(&self, used: Arc<Used>) -> Self {
         Self {
             id: self.id.clone(),
             code: self.code.clone(),
             metadata: Arc::clone(&self.metadata),
             settings: Arc::clone(&self.settings),
             answers: Arc::clone(&self.answers),
-            memory,
+            used,
         }
     }
 }
@@ -225,7 +226,7 @@ impl Endpoint {
         engine: &Engine,
         outgoing: Arc<dyn Outgoing>,
     ) -> Result<(Arc<Self>, Starter), LoadError> {
-        let (inbox, queue) = inbox(&address.name, settings.limits.inbox);
+        let (inbox, queue) = inbox(&address.name, &settings.limits);
         let (notices, notice_queue) = mpsc::unbounded_channel();
         let (control, control_queue) = mpsc::unbounded_channel();
         // The code wants to see its surroundings before there is an endpoint: they are filled in
@@ -308,9 +309,9 @@ impl Endpoint {
         let _ = self.notices.send(notice);
     }
 
-    /// Notes whose memory counts from now on.
-    pub(super) fn note_memory(&self, memory: Arc<AtomicUsize>) {
-        let running = self.running.load().with_memory(memory);
+    /// Notes what the instance uses that counts from now on.
+    pub(super) fn note_used(&self, used: Arc<Used>) {
+        let running = self.running.load().with_used(used);
         self.running.store(Arc::new(running));
     }
 
@@ -380,6 +381,7 @@ impl Endpoint {
             let shown = lock(&self.shown);
             (shown.probation.clone(), shown.checkpoint)
         };
+        let (used, limits) = (&running.used, &running.settings.limits);
         EndpointStatus {
             name: self.name().to_owned(),
             uri: self.address.to_string(),
@@ -388,11 +390,22 @@ impl Endpoint {
             up: self.started.elapsed(),
             inbox: self.inbox.waiting(),
             inbox_limit: self.inbox.capacity(),
-            memory_bytes: running.memory_bytes(),
-            memory_limit_bytes: running.settings.limits.memory_bytes,
+            memory_bytes: used.memory_bytes(),
+            memory_limit_bytes: limits.memory_bytes,
+            table_elements: used.table_elements(),
+            table_elements_limit: limits.table_elements,
+            core_instances: used.core_instances(),
+            core_instances_limit: limits.core_instances,
+            message_bytes: self.inbox.largest_message(),
+            message_bytes_limit: limits.message_bytes,
+            longest_turn: used.longest_turn(),
+            turn_limit: limits.turn,
             open_calls: counts.calls,
+            open_calls_limit: limits.open_calls,
             open_asks: counts.asks,
+            open_asks_limit: limits.open_asks,
             timers: counts.timers,
+            timers_limit: limits.timers,
             turns: self.counters.turns.load(Ordering::Relaxed),
             held: lock(&self.held).as_ref().map(Held::version),
             probation,

@@ -7,7 +7,8 @@
 //! 2. At most `capacity` messages wait; room is reserved before a message is posted, so a message is
 //!    never lost for want of it.
 //! 3. What is posted after the end is refused, and a caller is told so.
-//! 4. The queue outlives every version of the code: a swap does not touch it.
+//! 4. A message above the limit of its endpoint is refused, and takes no room.
+//! 5. The queue outlives every version of the code: a swap does not touch it.
 //!
 //! Not here: notices (answers, timers, connections) and control. They have ways of their own, so
 //! that a full inbox cannot hold them up.
@@ -17,6 +18,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc};
 
+use super::settings::Limits;
 use crate::address::Location;
 use crate::error::RpcError;
 use crate::message::Message;
@@ -54,6 +56,8 @@ struct Inner {
     capacity: AtomicUsize,
     /// Room that is in use and will not come back, since the capacity became smaller.
     surplus: AtomicUsize,
+    message_limit: AtomicUsize,
+    largest_message: AtomicUsize,
 }
 
 /// The runner's side.
@@ -69,10 +73,10 @@ pub(crate) struct InboxRoom {
     permit: OwnedSemaphorePermit,
 }
 
-/// An inbox of `capacity` messages for `endpoint`.
-pub(crate) fn inbox(endpoint: &str, capacity: usize) -> (Inbox, InboxQueue) {
+/// The inbox of `endpoint`, within the limits `inbox` and `message_bytes`.
+pub(crate) fn inbox(endpoint: &str, limits: &Limits) -> (Inbox, InboxQueue) {
     let (sender, queue) = mpsc::unbounded_channel();
-    let capacity = capacity.clamp(1, Semaphore::MAX_PERMITS);
+    let capacity = limits.inbox.clamp(1, Semaphore::MAX_PERMITS);
     let inbox = Inbox {
         inner: Arc::new(Inner {
             endpoint: endpoint.to_owned(),
@@ -80,6 +84,8 @@ pub(crate) fn inbox(endpoint: &str, capacity: usize) -> (Inbox, InboxQueue) {
             room: Arc::new(Semaphore::new(capacity)),
             capacity: AtomicUsize::new(capacity),
             surplus: AtomicUsize::new(0),
+            message_limit: AtomicUsize::new(limits.message_bytes),
+            largest_message: AtomicUsize::new(0),
         }),
     };
     let queue = InboxQueue {
@@ -143,9 +149,36 @@ impl Inbox {
         self.capacity().saturating_sub(free)
     }
 
-    /// Changes how many may wait. What waits already stays, also beyond a smaller capacity.
-    pub(crate) fn resize(&self, capacity: usize) {
-        let capacity = capacity.clamp(1, Semaphore::MAX_PERMITS);
+    /// The largest message that was posted so far, in bytes.
+    pub(crate) fn largest_message(&self) -> usize {
+        self.inner.largest_message.load(Ordering::Relaxed)
+    }
+
+    /// Refuses a message that is too large.
+    fn check(&self, message: &Message) -> Result<(), RpcError> {
+        let (bytes, inner) = (message.len(), &self.inner);
+        let limit = inner.message_limit.load(Ordering::Relaxed);
+        if bytes > limit {
+            return Err(RpcError::TooLarge {
+                what: format!("message `{}` to `{}`", message.kind, inner.endpoint),
+                bytes: bytes as u64,
+                limit: limit as u64,
+                setting: "message".to_owned(),
+            });
+        }
+        // Mostly only read: posters would wait for each other's writes.
+        if bytes > self.largest_message() {
+            inner.largest_message.fetch_max(bytes, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Changes how many may wait, and how large they may be. What waits already stays, also beyond
+    /// smaller limits.
+    pub(crate) fn resize(&self, limits: &Limits) {
+        let message_limit = &self.inner.message_limit;
+        message_limit.store(limits.message_bytes, Ordering::Relaxed);
+        let capacity = limits.inbox.clamp(1, Semaphore::MAX_PERMITS);
         let before = self.inner.capacity.swap(capacity, Ordering::Relaxed);
         let room = &self.inner.room;
         if capacity > before {
@@ -176,20 +209,24 @@ impl InboxRoom {
     /// Fills the room.
     ///
     /// # Errors
-    /// [`RpcError::Stopped`]; a caller has been told the same.
+    /// [`RpcError::Stopped`], [`RpcError::TooLarge`]; a caller has been told the same.
     pub(crate) fn post(self, posted: Posted) -> Result<(), RpcError> {
-        self.permit.forget();
-        match self.inbox.inner.queue.send(posted) {
-            Ok(()) => Ok(()),
-            Err(mpsc::error::SendError(refused)) => {
-                let error = self.inbox.stopped();
-                if let Posted::Call { responder, .. } = refused {
-                    responder.tell(Err(error.clone()));
-                }
-                Err(error)
-            }
+        let (Posted::OneWay(message) | Posted::Call { message, .. }) = &posted;
+        if let Err(error) = self.inbox.check(message) {
+            return Err(refuse(posted, error));
         }
+        self.permit.forget();
+        let sent = self.inbox.inner.queue.send(posted);
+        sent.map_err(|mpsc::error::SendError(refused)| refuse(refused, self.inbox.stopped()))
     }
+}
+
+/// Tells a caller why its message was not taken.
+fn refuse(posted: Posted, error: RpcError) -> RpcError {
+    if let Posted::Call { responder, .. } = posted {
+        responder.tell(Err(error.clone()));
+    }
+    error
 }
 
 impl InboxQueue {
@@ -221,6 +258,14 @@ impl InboxQueue {
 mod tests {
     use super::*;
 
+    fn room_for(inbox: usize) -> Limits {
+        Limits {
+            inbox,
+            message_bytes: 100,
+            ..Limits::default()
+        }
+    }
+
     fn message(number: u8) -> Posted {
         Posted::OneWay(Message::new("t.Number", vec![number]))
     }
@@ -234,7 +279,7 @@ mod tests {
 
     #[tokio::test]
     async fn messages_leave_in_the_order_of_their_posting() {
-        let (inbox, mut queue) = inbox("t", 10);
+        let (inbox, mut queue) = inbox("t", &room_for(10));
         for n in 0..10 {
             inbox.try_reserve().unwrap().post(message(n)).unwrap();
         }
@@ -245,7 +290,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_full_inbox_refuses_one_more_and_names_its_capacity() {
-        let (inbox, mut queue) = inbox("t", 2);
+        let (inbox, mut queue) = inbox("t", &room_for(2));
         let kept = inbox.try_reserve().unwrap();
         inbox.try_reserve().unwrap().post(message(1)).unwrap();
         let error = inbox.try_reserve().unwrap_err();
@@ -264,7 +309,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_waits_for_room_gets_it_when_a_message_is_taken() {
-        let (inbox, mut queue) = inbox("t", 1);
+        let (inbox, mut queue) = inbox("t", &room_for(1));
         inbox.try_reserve().unwrap().post(message(1)).unwrap();
         let waiting = tokio::spawn({
             let inbox = inbox.clone();
@@ -277,7 +322,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_posted_after_the_end_is_refused_and_its_caller_told() {
-        let (inbox, mut queue) = inbox("t", 4);
+        let (inbox, mut queue) = inbox("t", &room_for(4));
         let room = inbox.try_reserve().unwrap();
         let (told, outcome) = tokio::sync::oneshot::channel();
         queue.close();
@@ -294,11 +339,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_smaller_capacity_keeps_what_waits_and_refuses_more() {
-        let (inbox, mut queue) = inbox("t", 4);
+        let (inbox, mut queue) = inbox("t", &room_for(4));
         for n in 0..4 {
             inbox.try_reserve().unwrap().post(message(n)).unwrap();
         }
-        inbox.resize(2);
+        inbox.resize(&room_for(2));
         for n in 0..4 {
             assert_eq!(number(queue.take().await.unwrap()), n);
         }
@@ -308,10 +353,38 @@ mod tests {
         drop((first, second));
     }
 
+    #[tokio::test]
+    async fn a_message_one_byte_too_large_is_refused_by_name_and_takes_no_room() {
+        let (inbox, mut queue) = inbox("t", &room_for(1));
+        let of = |bytes: usize| Message::new("kind", vec![0; bytes - 4]);
+        let too_large = RpcError::TooLarge {
+            what: "message `kind` to `t`".to_owned(),
+            bytes: 101,
+            limit: 100,
+            setting: "message".to_owned(),
+        };
+        let one_way = Posted::OneWay(of(101));
+        let refused = inbox.try_reserve().unwrap().post(one_way);
+        assert_eq!(refused, Err(too_large.clone()));
+        let (told, outcome) = tokio::sync::oneshot::channel();
+        let call = Posted::Call {
+            message: of(101),
+            responder: Responder::new(move |outcome| told.send(outcome).unwrap()),
+            sender: Location::Client(uuid::Uuid::nil()),
+        };
+        assert!(inbox.try_reserve().unwrap().post(call).is_err());
+        assert_eq!(outcome.await.unwrap(), Err(too_large));
+        assert_eq!(inbox.largest_message(), 0);
+        let room = inbox.try_reserve().unwrap();
+        room.post(Posted::OneWay(of(100))).unwrap();
+        assert_eq!((inbox.largest_message(), inbox.waiting()), (100, 1));
+        assert!(queue.take().await.is_some());
+    }
+
     /// RI3: messages that race with the end are either delivered or refused, never neither.
     #[tokio::test(flavor = "multi_thread")]
     async fn every_message_that_races_with_the_end_is_delivered_or_refused() {
-        let (inbox, mut queue) = inbox("t", 2000);
+        let (inbox, mut queue) = inbox("t", &room_for(2000));
         let posters: Vec<_> = (0..10)
             .map(|_| {
                 let inbox = inbox.clone();

@@ -234,7 +234,7 @@ impl Ledger {
     fn timed_out(&mut self, id: u64, now: Duration) -> Option<Event> {
         let waiting = self.asks.get_mut(&id)?;
         let stretched = waiting.deadline.saturating_add(waiting.ask.stretch.by());
-        let later = match waiting.ask.stretch.stands_still() {
+        let later = match waiting.ask.stretch.holds(waiting.ask.timeout) {
             // By how much is known only when it goes on.
             true => now.saturating_add(LOOK_AGAIN),
             false => stretched,

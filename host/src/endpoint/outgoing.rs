@@ -41,15 +41,16 @@ pub(crate) trait Outgoing: Send + Sync + 'static {
     /// Asks; the outcome, failures included, goes to `responder`. Never blocks.
     fn ask(&self, to: &EndpointAddress, message: Message, responder: Responder) -> Option<Forget>;
 
-    /// Tells the peers that an endpoint of this host stands still: for a pause that is long enough to
-    /// be told about at its beginning.
+    /// How long a receiver stood still: its own clock where it is here, else one that follows what its
+    /// host tells from now on. `None`: nobody knows. To be called just before the ask.
+    fn pauses_of(&self, to: &EndpointAddress) -> Option<Arc<PauseClock>>;
+
+    /// Tells the peers that an endpoint of this host stands still, for longer than can be told
+    /// afterwards only. Never blocks; what a slow peer was not yet told adds up.
     fn stands_still(&self, endpoint: &str);
 
     /// Tells the peers that an endpoint of this host goes on, after it stood still for `pause`.
     fn goes_on(&self, endpoint: &str, pause: Duration);
-
-    /// How long a receiver stood still: its own clock where it is here, else what its host tells.
-    fn pauses_of(&self, to: &EndpointAddress) -> Option<Arc<PauseClock>>;
 
     /// Takes the name of an endpoint away, if it still has it: new messages to it fail from now on.
     fn unregister(&self, endpoint: &Endpoint);

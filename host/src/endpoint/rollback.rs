@@ -240,7 +240,7 @@ impl Runner {
         let prepared = prepared.map_err(|error| with_causes(&error))?;
         record.phases.compile = prepared.compile;
         record.phases.instantiate = prepared.instantiate;
-        let running = image.running.with_memory(prepared.instance.memory());
+        let running = image.running.with_used(prepared.instance.used());
         let mut instance = prepared.instance;
         let began = Instant::now();
         match instance.restore(image.state_version, &image.state).await {

@@ -641,7 +641,7 @@ impl Runner {
         } else {
             self.start_fresh();
         }
-        self.endpoint.note_memory(instance.memory());
+        self.endpoint.note_used(instance.used());
         self.instance = Some(instance);
         self.life = Life::Running;
         self.set_state(EndpointState::Running);

@@ -86,6 +86,15 @@ pub struct Limits {
     /// Linear memory of one instance, in bytes. Default 64 MiB. Growing beyond it fails inside the
     /// guest, which normally panics: a crash, not a danger for the host.
     pub memory_bytes: usize,
+    /// Elements of all tables of one instance. Default 20000. As with memory; what begins larger is
+    /// not loaded.
+    pub table_elements: usize,
+    /// Core instances of one instance: its modules, and the adapters of the component tools. Default
+    /// 16; a std guest has 3 to 4. What needs more is not loaded.
+    pub core_instances: usize,
+    /// The largest message to the endpoint, in bytes, its kind counted. Default 16 MiB. A larger one
+    /// is refused with `TooLarge` before it is queued.
+    pub message_bytes: usize,
     /// Messages that wait in the inbox. Default 4096. Beyond it asks fail with `InboxFull`, local
     /// sends wait or fail, remote peers are slowed.
     pub inbox: usize,
@@ -114,6 +123,9 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             memory_bytes: 64 << 20,
+            table_elements: 20_000,
+            core_instances: 16,
+            message_bytes: 16 << 20,
             inbox: 4096,
             turn: Duration::from_secs(10),
             restore: Duration::from_secs(10),

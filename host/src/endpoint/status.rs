@@ -28,12 +28,35 @@ pub struct EndpointStatus {
     pub memory_bytes: usize,
     /// Its limit.
     pub memory_limit_bytes: usize,
+    /// Elements of the tables of the instance.
+    pub table_elements: usize,
+    /// Their limit.
+    pub table_elements_limit: usize,
+    /// Core instances that the instance is made of.
+    pub core_instances: usize,
+    /// Their limit.
+    pub core_instances_limit: usize,
+    /// The largest message to the endpoint so far, in bytes.
+    pub message_bytes: usize,
+    /// Its limit.
+    pub message_bytes_limit: usize,
+    /// The longest turn of the instance, counted as its limit is: in ticks of 1 ms of the engine's
+    /// clock, the time included in which other guests had the thread.
+    pub longest_turn: Duration,
+    /// Its limit.
+    pub turn_limit: Duration,
     /// Calls that wait for an answer.
     pub open_calls: usize,
+    /// Their limit.
+    pub open_calls_limit: usize,
     /// Answers that it waits for.
     pub open_asks: usize,
+    /// Their limit.
+    pub open_asks_limit: usize,
     /// Timers that run.
     pub timers: usize,
+    /// Their limit.
+    pub timers_limit: usize,
     /// Turns since the start: messages, answers, timers, notices.
     pub turns: u64,
     /// A version that waits for approval.

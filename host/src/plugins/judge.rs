@@ -30,7 +30,7 @@ pub(crate) enum Verdict {
         blocked_by: Option<String>,
     },
     /// Run this.
-    Apply(Deployment),
+    Apply(Box<Deployment>),
 }
 
 impl From<Verdict> for Judgement {
@@ -99,7 +99,7 @@ impl Scan {
                     version,
                     ..runs.clone()
                 };
-                return Verdict::Apply(to).into();
+                return Verdict::Apply(Box::new(to)).into();
             }
         };
         let to = Deployment {
@@ -151,7 +151,7 @@ impl Scan {
         }
         let verdict = match runs {
             Some(runs) if *runs == to => Verdict::Same,
-            _ => Verdict::Apply(to),
+            _ => Verdict::Apply(Box::new(to)),
         };
         Judgement { adopt, verdict }
     }

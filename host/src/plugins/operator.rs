@@ -175,7 +175,7 @@ impl<H: Host> Task<H> {
                     format!("`{holder}.wasm` has the endpoint and is just going; try again");
                 (None, reason)
             }
-            (None, Verdict::Apply(to)) => (Some(to), String::new()),
+            (None, Verdict::Apply(to)) => (Some(*to), String::new()),
             (None, Verdict::Same) => (runs.clone(), String::new()),
             (None, Verdict::Refuse { reason, .. }) => (None, reason),
             (None, Verdict::Nothing) => (None, "it vanished meanwhile; try again".to_owned()),

@@ -169,7 +169,7 @@ impl Scan {
             }
             Verdict::Apply(to) => {
                 known.blocked_by = None;
-                commands.push(self.start(plugin, to));
+                commands.push(self.start(plugin, *to));
             }
         }
         released.push(plugin.to_owned());

@@ -23,6 +23,9 @@ use crate::endpoint::settings::{EndpointSettings, Limits};
 const KEYS: &[&str] = &["endpoints", "config", "grants", "limits"];
 const LIMITS: &[&str] = &[
     "memory",
+    "table_elements",
+    "core_instances",
+    "message",
     "inbox",
     "turn",
     "restore",
@@ -35,6 +38,11 @@ const LIMITS: &[&str] = &[
 
 /// Bytes of linear memory: one page to all that 32 bits can address.
 const MEMORY: RangeInclusive<u64> = 64 << 10..=4 << 30;
+/// Elements of tables: at most what the engine keeps ready for one table.
+const TABLE: RangeInclusive<u64> = 1..=20_000;
+const INSTANCES: RangeInclusive<u64> = 1..=64;
+/// Bytes of a message: room for the longest kind, up to the largest frame.
+const MESSAGE: RangeInclusive<u64> = 1 << 10..=1 << 30;
 const INBOX: RangeInclusive<u64> = 1..=1 << 20;
 const OPEN: RangeInclusive<u64> = 1..=1 << 20;
 const TIMERS: RangeInclusive<u64> = 0..=1 << 20;
@@ -290,7 +298,11 @@ fn limits(table: &Table) -> Result<Limits, SidecarError> {
     let default = Limits::default();
     Ok(Limits {
         refresh_above: None,
-        memory_bytes: memory(table)?.unwrap_or(default.memory_bytes),
+        memory_bytes: bytes(table, "memory", MEMORY)?.unwrap_or(default.memory_bytes),
+        table_elements: count(table, "table_elements", TABLE)?.unwrap_or(default.table_elements),
+        core_instances: count(table, "core_instances", INSTANCES)?
+            .unwrap_or(default.core_instances),
+        message_bytes: bytes(table, "message", MESSAGE)?.unwrap_or(default.message_bytes),
         inbox: count(table, "inbox", INBOX)?.unwrap_or(default.inbox),
         turn: time(table, "turn", PHASE)?.unwrap_or(default.turn),
         restore: time(table, "restore", PHASE)?.unwrap_or(default.restore),
@@ -302,18 +314,22 @@ fn limits(table: &Table) -> Result<Limits, SidecarError> {
     })
 }
 
-fn memory(table: &Table) -> Result<Option<usize>, SidecarError> {
-    const KEY: &str = "limits.memory";
-    let Some(value) = table.get("memory") else {
+fn bytes(
+    table: &Table,
+    name: &str,
+    range: RangeInclusive<u64>,
+) -> Result<Option<usize>, SidecarError> {
+    let key = format!("limits.{name}");
+    let Some(value) = table.get(name) else {
         return Ok(None);
     };
     let bytes = match value {
-        Value::Integer(bytes) => return in_range(KEY, *bytes, MEMORY).map(Some),
+        Value::Integer(bytes) => return in_range(&key, *bytes, range).map(Some),
         Value::String(text) => quantity::size(text),
         _ => None,
     };
-    let bytes = bytes.ok_or_else(|| wrong_type(KEY, quantity::SIZE, value))?;
-    in_range(KEY, i64::try_from(bytes).unwrap_or(i64::MAX), MEMORY).map(Some)
+    let bytes = bytes.ok_or_else(|| wrong_type(&key, quantity::SIZE, value))?;
+    in_range(&key, i64::try_from(bytes).unwrap_or(i64::MAX), range).map(Some)
 }
 
 fn count(

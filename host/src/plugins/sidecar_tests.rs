@@ -31,6 +31,9 @@ fn each_key_is_read() {
         greeting = "hello"
         [limits]
         memory = "32 MiB"
+        table_elements = 500
+        core_instances = 6
+        message = "2 MiB"
         inbox = 8
         turn = "1s"
         restore = "2s"
@@ -47,6 +50,9 @@ fn each_key_is_read() {
     let expected = Limits {
         refresh_above: None,
         memory_bytes: 32 << 20,
+        table_elements: 500,
+        core_instances: 6,
+        message_bytes: 2 << 20,
         inbox: 8,
         turn: Duration::from_secs(1),
         restore: Duration::from_secs(2),
@@ -121,6 +127,19 @@ fn what_is_wrong_is_named_with_key_expected_and_found() {
         "`limits.memory` is 1; expected 65536 to 4294967296",
     );
     refused("[limits]\nmemory = '5 GiB'", "expected 65536 to 4294967296");
+    refused(
+        "[limits]\nmessage = 0",
+        "`limits.message` is 0; expected 1024 to 1073741824",
+    );
+    refused("[limits]\nmessage = '1 MB'", "expected bytes as a number");
+    refused(
+        "[limits]\ntable_elements = 20001",
+        "`limits.table_elements` is 20001; expected 1 to 20000",
+    );
+    refused(
+        "[limits]\ncore_instances = 0",
+        "`limits.core_instances` is 0; expected 1 to 64",
+    );
     refused(
         "[limits]\ninbox = 0",
         "`limits.inbox` is 0; expected 1 to 1048576",

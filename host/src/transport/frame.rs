@@ -6,8 +6,13 @@
 //! length: u32 of all that follows | tag: u8 | head, by tag | body: the rest
 //! head of a request: id u64, endpoint, kind       of a one-way message: endpoint, kind
 //! head of a reply: id u64, kind                   of a failure and of a forget: id u64
+//! head of a stands-still: endpoint                of a goes-on: pause u64, in microseconds, endpoint
 //! endpoint, kind: one length byte and UTF-8       of all others: nothing
 //! ```
+//!
+//! Stands-still and goes-on say of an endpoint of the sender that it is in the pause of a swap, and how
+//! long its pauses were since the last goes-on. A goes-on needs no stands-still before it. Whoever
+//! waits for an answer of that endpoint over this connection waits so much longer.
 //!
 //! Before it: [`super::reader`] and the file connections. After it: the same, and [`super::writer`].
 //!
@@ -21,6 +26,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
@@ -79,6 +85,10 @@ pub(super) enum Frame {
     End,
     /// The file cannot be read, or not to its end.
     StreamFailure { reason: Bytes },
+    /// An endpoint of the sender stands still.
+    StandsStill { endpoint: Arc<str> },
+    /// An endpoint of the sender goes on, after it stood still for `pause` microseconds.
+    GoesOn { endpoint: Arc<str>, pause: u64 },
 }
 
 /// Why bytes are no frame. Nothing after them can be understood, so the connection has to end.
@@ -106,6 +116,8 @@ mod tag {
     pub(super) const CHUNK: u8 = 10;
     pub(super) const END: u8 = 11;
     pub(super) const STREAM_FAILURE: u8 = 12;
+    pub(super) const STANDS_STILL: u8 = 13;
+    pub(super) const GOES_ON: u8 = 14;
 }
 
 impl Frame {
@@ -131,6 +143,12 @@ impl Frame {
         }
     }
 
+    /// The frame that says how long an endpoint stood still.
+    pub(super) fn goes_on(endpoint: Arc<str>, pause: Duration) -> Self {
+        let pause = u64::try_from(pause.as_micros()).unwrap_or(u64::MAX);
+        Self::GoesOn { endpoint, pause }
+    }
+
     /// Bytes of this frame without its length field: what `frame_bytes_max` limits.
     pub(super) fn length(&self) -> usize {
         let head = match self {
@@ -140,6 +158,8 @@ impl Frame {
             } => 10 + endpoint.len() + message.kind.len(),
             Self::Reply { message, .. } => 9 + message.kind.len(),
             Self::Failure { .. } | Self::Forget { .. } => 8,
+            Self::StandsStill { endpoint } => 1 + endpoint.len(),
+            Self::GoesOn { endpoint, .. } => 9 + endpoint.len(),
             _ => 0,
         };
         1 + head + self.body().map_or(0, Bytes::len)
@@ -156,6 +176,9 @@ impl Frame {
                 endpoint, message, ..
             } => (Some(endpoint), Some(message)),
             Self::Reply { message, .. } => (None, Some(message)),
+            Self::StandsStill { endpoint } | Self::GoesOn { endpoint, .. } => {
+                (Some(endpoint), None)
+            }
             _ => (None, None),
         };
         let names = [
@@ -227,6 +250,15 @@ impl Frame {
             Self::Chunk { .. } => out.put_u8(tag::CHUNK),
             Self::End => out.put_u8(tag::END),
             Self::StreamFailure { .. } => out.put_u8(tag::STREAM_FAILURE),
+            Self::StandsStill { endpoint } => {
+                out.put_u8(tag::STANDS_STILL);
+                put_name(out, endpoint);
+            }
+            Self::GoesOn { endpoint, pause } => {
+                out.put_u8(tag::GOES_ON);
+                out.put_u64_le(*pause);
+                put_name(out, endpoint);
+            }
         }
     }
 
@@ -250,7 +282,12 @@ impl Frame {
             | Self::Open { path: body }
             | Self::Chunk { bytes: body }
             | Self::StreamFailure { reason: body } => Some(body),
-            Self::Forget { .. } | Self::Ping | Self::Pong | Self::End => None,
+            Self::Forget { .. }
+            | Self::Ping
+            | Self::Pong
+            | Self::End
+            | Self::StandsStill { .. }
+            | Self::GoesOn { .. } => None,
         }
     }
 
@@ -264,7 +301,12 @@ impl Frame {
             | Self::Open { path: body }
             | Self::Chunk { bytes: body }
             | Self::StreamFailure { reason: body } => Some(body),
-            Self::Forget { .. } | Self::Ping | Self::Pong | Self::End => None,
+            Self::Forget { .. }
+            | Self::Ping
+            | Self::Pong
+            | Self::End
+            | Self::StandsStill { .. }
+            | Self::GoesOn { .. } => None,
         }
     }
 }
@@ -406,6 +448,13 @@ impl Decoder {
             tag::STREAM_FAILURE => Frame::StreamFailure {
                 reason: Bytes::new(),
             },
+            tag::STANDS_STILL => Frame::StandsStill {
+                endpoint: self.name(rest, "endpoint name")?,
+            },
+            tag::GOES_ON => Frame::GoesOn {
+                pause: number(rest, "pause")?,
+                endpoint: self.name(rest, "endpoint name")?,
+            },
             other => return Err(malformed(format!("unknown tag {other}"))),
         })
     }
@@ -432,7 +481,10 @@ impl Decoder {
 }
 
 fn request_id(rest: &mut &[u8]) -> Result<RequestId, FrameError> {
+    number(rest, "request id").map(RequestId)
+}
+
+fn number(rest: &mut &[u8], what: &str) -> Result<u64, FrameError> {
     rest.try_get_u64_le()
-        .map(RequestId)
-        .map_err(|_| malformed("the frame ends inside its request id"))
+        .map_err(|_| malformed(format!("the frame ends inside its {what}")))
 }

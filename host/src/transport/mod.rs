@@ -13,7 +13,10 @@
 //! 3. Everything that waits is bounded; who reads slowly is sent to slowly.
 //! 4. A peer, whatever it sends, can spoil only its own connection.
 //!
-//! Not here: what a message means and which endpoint takes it, deadlines of asks (the asker's), TLS.
+//! Not here: what a message means and which endpoint takes it, deadlines of asks (the asker's; what
+//! stretches them is told here), TLS.
+
+mod clocks;
 
 mod connection;
 
@@ -47,12 +50,17 @@ mod shared;
 
 mod socket;
 
+mod standing;
+
+mod untold;
+
 mod writer;
 
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio_util::sync::DropGuard;
 use uuid::Uuid;
@@ -65,6 +73,7 @@ pub use self::permit::{OutboxPermit, RequestHandle};
 pub use self::settings::{Listen, TransportError, TransportSettings};
 use self::shared::Shared;
 use crate::address::{Location, RpcAddress};
+use crate::endpoint::clock::PauseClock;
 use crate::error::RpcError;
 use crate::message::Message;
 use crate::responder::Responder;
@@ -172,6 +181,36 @@ impl Transport {
                 responder.tell(Err(error));
                 None
             }
+        }
+    }
+
+    /// How long the endpoint of another host stands still from now on, as far as that tells. To be
+    /// called just before [`Transport::ask`]: like that, it makes the connection if need be. `None`:
+    /// there is no connection, and none can be made.
+    pub(crate) fn pauses_of(&self, to: &Location, endpoint: &str) -> Option<Arc<PauseClock>> {
+        let outbox = peers::outbox_for(&self.shared, to).ok()?;
+        Some(outbox.clocks().of(endpoint))
+    }
+
+    /// Tells all peers that are connected that an endpoint of this host stands still, and those that
+    /// ask it until it goes on. Never blocks.
+    ///
+    /// All of them: to know who asked for what would cost every request more than this costs a swap.
+    pub fn stands_still(&self, endpoint: &str) {
+        self.shared.standing.stands_still(endpoint);
+        let endpoint = endpoint.into();
+        for outbox in self.shared.peers.all() {
+            outbox.tell_still(&endpoint);
+        }
+    }
+
+    /// Tells all peers that are connected that an endpoint of this host goes on, after it stood still
+    /// for `pause`. Never blocks.
+    pub fn goes_on(&self, endpoint: &str, pause: Duration) {
+        self.shared.standing.goes_on(endpoint);
+        let endpoint = endpoint.into();
+        for outbox in self.shared.peers.all() {
+            outbox.tell_going(&endpoint, pause);
         }
     }
 

@@ -1,4 +1,5 @@
-//! Outbox: all that waits to leave over one connection, and the requests that are open on it.
+//! Outbox: all that waits to leave over one connection, and the requests that are open on it. Beside
+//! the queue: what both sides tell of endpoints that stand still ([`super::untold`], [`super::clocks`]).
 //!
 //! Before it: [`super::Transport`] reserves a place and sends; [`super::reader`] brings answers and
 //! begins requests. After it: [`super::writer`] takes the frames. It is made before its connection
@@ -16,16 +17,21 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use bytes::BytesMut;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
+use super::clocks::Clocks;
 use super::frame::{Frame, RequestId};
 use super::incoming::Incoming;
 use super::info::{ConnectionInfo, Direction};
 use super::names::Names;
 use super::permit::OutboxPermit;
 use super::settings::TransportSettings;
+use super::standing::Standing;
+use super::untold::Untold;
 use crate::address::Location;
 use crate::error::RpcError;
 use crate::message::Message;
@@ -96,6 +102,9 @@ pub(super) struct Outbox {
     pub(super) bytes_out: AtomicU64,
     settings: Arc<TransportSettings>,
     incoming: Arc<dyn Incoming>,
+    standing: Arc<Standing>,
+    untold: Untold,
+    clocks: Clocks,
     state: Mutex<State>,
     work: Notify,
     room: Notify,
@@ -109,6 +118,7 @@ impl Outbox {
         direction: Direction,
         settings: Arc<TransportSettings>,
         incoming: Arc<dyn Incoming>,
+        standing: Arc<Standing>,
     ) -> Self {
         // A random start: an id of an earlier connection means nothing on this one.
         let (last_id, _) = Uuid::new_v4().as_u64_pair();
@@ -132,6 +142,9 @@ impl Outbox {
             bytes_out: AtomicU64::new(0),
             settings,
             incoming,
+            standing,
+            untold: Untold::default(),
+            clocks: Clocks::default(),
             state: Mutex::new(state),
             work: Notify::new(),
             room: Notify::new(),
@@ -411,6 +424,7 @@ impl Outbox {
         state.answering.clear();
         state.load = Load::default();
         drop(state);
+        self.clocks.end();
         self.room.notify_waiters();
         for responder in asked.into_values() {
             responder.tell(Err(error.clone()));
@@ -418,6 +432,40 @@ impl Outbox {
         for frame in unwritten.into_iter().chain(queue) {
             self.undelivered(frame, &error);
         }
+    }
+
+    /// How long an endpoint of the peer stands still, for somebody who is about to ask it.
+    pub(super) fn clocks(&self) -> &Clocks {
+        &self.clocks
+    }
+
+    /// Tells the peer that an endpoint of this host stands still.
+    pub(super) fn tell_still(&self, endpoint: &Arc<str>) {
+        self.tell(|untold| untold.stands_still(endpoint));
+    }
+
+    /// Tells the peer so where the endpoint that it just asked stands still.
+    pub(super) fn tell_if_still(&self, endpoint: &Arc<str>) {
+        let standing = &self.standing;
+        standing.if_still(endpoint, || self.tell_still(endpoint));
+    }
+
+    /// Tells the peer that an endpoint of this host stood still for `pause`, and goes on.
+    pub(super) fn tell_going(&self, endpoint: &Arc<str>, pause: Duration) {
+        self.tell(|untold| untold.goes_on(endpoint, pause));
+    }
+
+    /// Only over a connection that is up: before, nobody waits on the other side.
+    fn tell(&self, note: impl FnOnce(&Untold)) {
+        if matches!(self.state().phase, Phase::Connected) {
+            note(&self.untold);
+            self.wake_writer();
+        }
+    }
+
+    /// Writes what is to be told of endpoints behind what is in `out`. Only for the one writer.
+    pub(super) fn take_untold(&self, out: &mut BytesMut) {
+        self.untold.take(out);
     }
 
     fn undelivered(&self, frame: Frame, error: &RpcError) {

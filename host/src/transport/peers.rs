@@ -67,9 +67,14 @@ impl Peers {
         }
     }
 
+    /// All outboxes, in no order.
+    pub(super) fn all(&self) -> Vec<Arc<Outbox>> {
+        self.state().all.values().cloned().collect()
+    }
+
     /// All connections, in the order in which they were begun.
     pub(super) fn list(&self) -> Vec<ConnectionInfo> {
-        let mut all: Vec<_> = self.state().all.values().cloned().collect();
+        let mut all = self.all();
         all.sort_by_key(|outbox| outbox.number);
         all.iter().map(|outbox| outbox.info()).collect()
     }
@@ -93,6 +98,7 @@ impl State {
             direction,
             Arc::clone(&shared.settings),
             Arc::clone(&shared.incoming),
+            Arc::clone(&shared.standing),
         ));
         self.all.insert(outbox.number, Arc::clone(&outbox));
         outbox

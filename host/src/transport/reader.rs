@@ -9,6 +9,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::AsyncReadExt;
@@ -136,6 +137,7 @@ impl Reader {
                 let Some(responder) = self.outbox.begin_answer(id) else {
                     return Err(self.forbidden(format!("{id} was used twice")));
                 };
+                self.outbox.tell_if_still(&endpoint);
                 let peer = &self.outbox.peer;
                 let accepted = self.incoming.request(peer, &endpoint, message, responder);
                 if let Accepted::Wait(room) = accepted {
@@ -153,6 +155,11 @@ impl Reader {
                 self.outbox.wake_writer();
             }
             Frame::Pong => {}
+            Frame::StandsStill { endpoint } => self.outbox.clocks().stands_still(&endpoint),
+            Frame::GoesOn { endpoint, pause } => {
+                let pause = Duration::from_micros(pause);
+                self.outbox.clocks().goes_on(&endpoint, pause);
+            }
             Frame::Bye { reason } => return Err(End::Bye(frame::text(&reason))),
             Frame::Open { .. } | Frame::Chunk { .. } | Frame::End | Frame::StreamFailure { .. } => {
                 let what = "a frame of a file on a connection for messages";

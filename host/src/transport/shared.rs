@@ -13,6 +13,7 @@ use super::handshake::{Introduction, Purpose};
 use super::incoming::Incoming;
 use super::peers::Peers;
 use super::settings::TransportSettings;
+use super::standing::Standing;
 use crate::address::Location;
 use crate::error::RpcError;
 
@@ -24,6 +25,7 @@ pub(super) struct Shared {
     pub(super) incoming: Arc<dyn Incoming>,
     pub(super) location: Location,
     pub(super) peers: Peers,
+    pub(super) standing: Arc<Standing>,
     /// The host stops: every task ends what it does.
     pub(super) stop: CancellationToken,
     /// The tasks had time enough to end: they are dropped.
@@ -44,6 +46,7 @@ impl Shared {
             incoming,
             location,
             peers: Peers::default(),
+            standing: Arc::default(),
             stop: CancellationToken::new(),
             abort: CancellationToken::new(),
             tasks: TaskTracker::new(),

@@ -79,6 +79,9 @@ impl Writer {
             if self.life.take_pong() {
                 Frame::Pong.encode(&mut self.heads);
             }
+            if last_words.is_none() {
+                self.outbox.take_untold(&mut self.heads);
+            }
             if self.batch.is_empty() {
                 self.outbox.take(&mut self.batch);
             }

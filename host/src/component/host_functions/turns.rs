@@ -15,6 +15,7 @@ impl Host for HostState {
                 self.turn.len
             );
         }
+        self.note_turn();
         // The turn before has ended well: now it takes effect.
         let may_go_on = self.commit() && !self.surroundings.interrupted();
         if may_go_on {

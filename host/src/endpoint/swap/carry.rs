@@ -294,7 +294,7 @@ impl Runner {
         running: Running,
     ) -> Option<Instance> {
         let endpoint: &Arc<Endpoint> = &self.endpoint;
-        endpoint.inbox.resize(running.settings.limits.inbox);
+        endpoint.inbox.resize(&running.settings.limits);
         lock(&endpoint.history).runs(running.id.clone(), running.code.clone());
         let kinds = running
             .metadata

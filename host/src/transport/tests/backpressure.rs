@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn narrow() -> TransportSettings {
+pub(super) fn narrow() -> TransportSettings {
     TransportSettings {
         outbox_messages_max: 64,
         ..quick()
@@ -16,7 +16,7 @@ fn padded(number: u64) -> Message {
 }
 
 /// Sends until the outbox is full, and returns how many were taken.
-async fn fill(client: &Host, to: &Location) -> u64 {
+pub(super) async fn fill(client: &Host, to: &Location) -> u64 {
     let mut sent = 0;
     let mut full_since = None;
     // Full is full for good once neither socket takes more: then no byte leaves between two looks.

@@ -1,28 +1,9 @@
 //! What a host is told about its connections, and what becomes of those who wait.
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 
 use super::*;
 use crate::transport::frame::Frame;
-use crate::transport::handshake::{self, Introduction, Purpose};
-
-/// A peer that speaks the protocol and is driven by hand.
-async fn puppet(host: &Host) -> TcpStream {
-    let mut socket = plain_connection(host).await;
-    let ours = Introduction {
-        location: Location::Client(uuid::Uuid::new_v4()),
-        purpose: Purpose::Messages,
-        frame_bytes_max: 1 << 20,
-    };
-    handshake::dial(&mut socket, &ours, PATIENCE).await.unwrap();
-    socket
-}
-
-async fn say(socket: &mut TcpStream, frame: &Frame) {
-    let mut bytes = bytes::BytesMut::new();
-    frame.encode(&mut bytes);
-    socket.write_all(&bytes).await.unwrap();
-}
 
 /// All that a host still says, until it closes.
 async fn rest(socket: &mut TcpStream) -> String {
@@ -109,7 +90,7 @@ async fn messages_to_a_host_that_cannot_be_reached_fail_aloud_and_without_events
 #[tokio::test]
 async fn a_connection_that_breaks_inside_a_frame_is_a_network_error_before_its_end() {
     let server = Host::server().await;
-    let mut peer = puppet(&server).await;
+    let mut peer = puppet(&server).await.0;
     until("it", || server.recorder.events().len() == 1).await;
     peer.write_all(&[200, 0, 0, 0, 1, 2]).await.unwrap();
     drop(peer);
@@ -125,7 +106,7 @@ async fn a_connection_that_breaks_inside_a_frame_is_a_network_error_before_its_e
 #[tokio::test]
 async fn a_peer_that_sends_too_large_a_frame_is_told_why_and_closed() {
     let server = Host::server().await;
-    let mut peer = puppet(&server).await;
+    let mut peer = puppet(&server).await.0;
     // More than this peer itself announced as its limit.
     peer.write_all(&(1_u32 << 24).to_le_bytes()).await.unwrap();
     let last_words = rest(&mut peer).await;
@@ -148,7 +129,7 @@ async fn a_peer_that_breaks_the_protocol_is_told_why_and_closed() {
         (&[1, 0, 0, 0, 11], "frame of a file"),
     ] {
         let server = Host::server().await;
-        let mut peer = puppet(&server).await;
+        let mut peer = puppet(&server).await.0;
         peer.write_all(bytes).await.unwrap();
         let last_words = rest(&mut peer).await;
         assert!(last_words.contains(why), "{why}: {last_words}");
@@ -159,7 +140,7 @@ async fn a_peer_that_breaks_the_protocol_is_told_why_and_closed() {
 async fn a_request_id_that_is_still_open_cannot_be_used_again() {
     use crate::transport::frame::RequestId;
     let server = Host::server().await;
-    let mut peer = puppet(&server).await;
+    let mut peer = puppet(&server).await.0;
     let request = Frame::Request {
         id: RequestId(7),
         endpoint: "hold".into(),
@@ -175,7 +156,7 @@ async fn a_request_id_that_is_still_open_cannot_be_used_again() {
 async fn a_reply_to_no_request_is_ignored() {
     use crate::transport::frame::RequestId;
     let server = Host::server().await;
-    let mut peer = puppet(&server).await;
+    let mut peer = puppet(&server).await.0;
     let (id, message) = (RequestId(1), note(1));
     say(&mut peer, &Frame::Reply { id, message }).await;
     let (endpoint, message) = ("notes".into(), note(2));
@@ -191,7 +172,7 @@ async fn a_silent_peer_that_owes_an_answer_is_given_up() {
         ..listening()
     })
     .await;
-    let peer = puppet(&server).await;
+    let peer = puppet(&server).await.0;
     until("it", || server.recorder.events().len() == 1).await;
     let Event::Connected(location) = server.recorder.events().remove(0) else {
         panic!("not connected first");
@@ -225,7 +206,7 @@ async fn signs_of_life_keep_a_connection_on_which_an_answer_is_owed() {
 #[tokio::test]
 async fn a_ping_is_answered() {
     let server = Host::server().await;
-    let mut peer = puppet(&server).await;
+    let mut peer = puppet(&server).await.0;
     say(&mut peer, &Frame::Ping).await;
     let mut pong = [0; 5];
     soon(peer.read_exact(&mut pong)).await.unwrap();

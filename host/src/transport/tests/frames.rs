@@ -43,6 +43,8 @@ fn any_frame() -> impl Strategy<Value = Frame> {
         bytes().prop_map(|bytes| Frame::Chunk { bytes }),
         Just(Frame::End),
         bytes().prop_map(|reason| Frame::StreamFailure { reason }),
+        name().prop_map(|endpoint| Frame::StandsStill { endpoint }),
+        (name(), any::<u64>()).prop_map(|(endpoint, pause)| Frame::GoesOn { endpoint, pause }),
     ]
 }
 
@@ -108,7 +110,7 @@ proptest! {
 
     /// Noise that looks like a frame reaches every branch of the head.
     #[test]
-    fn any_content_under_a_right_length_is_decoded_or_refused(tag in 0_u8..14, noise in vec(any::<u8>(), 0..300)) {
+    fn any_content_under_a_right_length_is_decoded_or_refused(tag in 0_u8..16, noise in vec(any::<u8>(), 0..300)) {
         let mut buffer = BytesMut::new();
         buffer.extend_from_slice(&(noise.len() as u32 + 1).to_le_bytes());
         buffer.extend_from_slice(&[tag]);
@@ -169,6 +171,10 @@ fn what_cannot_travel_is_refused_by_name() {
         assert_eq!(error.code(), "too-large");
         assert!(error.to_string().contains(words), "{error}");
     }
+    let still = Frame::StandsStill {
+        endpoint: long.as_str().into(),
+    };
+    assert_eq!(still.check(4_096).unwrap_err().code(), "too-large");
     let exact = one_way("e", "k", 4_096 - 5);
     assert_eq!(exact.length(), 4_096);
     exact.check(4_096).unwrap();

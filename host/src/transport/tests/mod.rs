@@ -15,6 +15,8 @@ mod listening;
 
 mod messages;
 
+mod pauses;
+
 mod stopping;
 
 use std::path::PathBuf;
@@ -22,10 +24,13 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout};
 
+use super::frame::Frame;
+use super::handshake::{self, Introduction, Purpose};
 use super::{Accepted, BoxFuture, Incoming, Listen, Transport, TransportSettings};
 use crate::address::{Location, RpcAddress};
 use crate::error::RpcError;
@@ -270,4 +275,22 @@ async fn plain_connection(host: &Host) -> TcpStream {
     TcpStream::connect(host.address().to_string())
         .await
         .unwrap()
+}
+
+/// A peer that speaks the protocol and is driven by hand, and its location.
+async fn puppet(host: &Host) -> (TcpStream, Location) {
+    let mut socket = plain_connection(host).await;
+    let ours = Introduction {
+        location: Location::Client(uuid::Uuid::new_v4()),
+        purpose: Purpose::Messages,
+        frame_bytes_max: 1 << 20,
+    };
+    handshake::dial(&mut socket, &ours, PATIENCE).await.unwrap();
+    (socket, ours.location)
+}
+
+async fn say(socket: &mut TcpStream, frame: &Frame) {
+    let mut bytes = bytes::BytesMut::new();
+    frame.encode(&mut bytes);
+    socket.write_all(&bytes).await.unwrap();
 }
