@@ -80,11 +80,10 @@ async fn a_crashed_endpoint_comes_back_with_the_last_copy_and_goes_on_with_its_q
 async fn a_call_that_the_copy_holds_is_answered_after_the_crash_and_a_later_one_is_failed() {
     let env = start(client()).await;
     let probe = setup(&env, "p", every(1)).await;
-    let keep = |of: &EndpointRef| {
-        let of = of.clone();
-        tokio::spawn(async move { ask(&of, &Keep {}).await })
-    };
-    let held = keep(&probe);
+    let held = tokio::spawn({
+        let probe = probe.clone();
+        async move { ask(&probe, &Keep {}).await }
+    });
     checkpointed(&env, "p").await;
     // No more copies: the next call is in no image.
     let none = EndpointSettings {
@@ -105,13 +104,9 @@ async fn a_call_that_the_copy_holds_is_answered_after_the_crash_and_a_later_one_
     )
     .await
     .unwrap();
-    let lost = keep(&probe);
-    eventually("both calls", || async {
-        (env.status_of("p")?.open_calls == 2).then_some(())
-    })
-    .await;
+    let lost = probe.ask_abortable(message(&Keep {}));
     crash(&probe).await;
-    assert_eq!(lost.await.unwrap().unwrap_err().code(), "crashed");
+    assert_eq!(lost.outcome().await.unwrap_err().code(), "crashed");
     let text = "late".to_owned();
     probe.send(message(&AnswerKept { text })).await.unwrap();
     assert_eq!(held.await.unwrap().unwrap().text, "late by 1.0.0");
