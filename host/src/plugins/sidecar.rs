@@ -15,12 +15,25 @@ use std::time::Duration;
 
 use toml::{Table, Value};
 
-use super::quantity;
 use crate::address::{AddressError, check_endpoint_name};
 use crate::component::known_rights;
-use crate::endpoint::settings::{EndpointSettings, Limits};
+use crate::endpoint::settings::{Checkpoint, EndpointSettings, Limits, Probation, Rehearsed};
+use crate::message::Message;
 
-const KEYS: &[&str] = &["endpoints", "config", "grants", "limits"];
+#[path = "sidecar_values.rs"]
+mod values;
+
+use values::{Section, listed, only_known, texts, wrong_type};
+
+const KEYS: &[&str] = &[
+    "endpoints",
+    "config",
+    "grants",
+    "limits",
+    "probation",
+    "checkpoint",
+    "rehearsal",
+];
 const LIMITS: &[&str] = &[
     "memory",
     "table_elements",
@@ -33,11 +46,15 @@ const LIMITS: &[&str] = &[
     "open_asks",
     "open_calls",
     "timers",
+    "refresh_above",
     "send_wait",
 ];
+const PROBATION: &[&str] = &["messages", "time", "bytes"];
+const CHECKPOINT: &[&str] = &["messages", "time"];
+const REHEARSAL: &[&str] = &["messages"];
 
 /// Bytes of linear memory: one page to all that 32 bits can address.
-const MEMORY: RangeInclusive<u64> = 64 << 10..=4 << 30;
+const BYTES: RangeInclusive<u64> = 64 << 10..=4 << 30;
 /// Elements of tables: at most what the engine keeps ready for one table.
 const TABLE: RangeInclusive<u64> = 1..=20_000;
 const INSTANCES: RangeInclusive<u64> = 1..=64;
@@ -48,6 +65,16 @@ const OPEN: RangeInclusive<u64> = 1..=1 << 20;
 const TIMERS: RangeInclusive<u64> = 0..=1 << 20;
 const PHASE: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(3600);
 const WAIT: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(3600);
+/// Messages that a version on probation may have to hand back; 0: no probation.
+const KEPT: RangeInclusive<u64> = 0..=1 << 20;
+const KEPT_BYTES: RangeInclusive<u64> = 64 << 10..=1 << 30;
+const COPIED: RangeInclusive<u64> = 1..=1_000_000_000;
+/// A copy is a snapshot: ten a second is more than any endpoint wants to spend on it.
+const COPIED_AFTER: RangeInclusive<Duration> =
+    Duration::from_millis(100)..=Duration::from_secs(86_400);
+const REHEARSED: RangeInclusive<u64> = 0..=4096;
+/// What a grant of message kinds begins with; what follows is a kind, or `*` for all.
+const MESSAGE: &str = "message:";
 
 /// What a sidecar says, checked.
 #[derive(Clone, Debug, PartialEq, Default)]
@@ -55,7 +82,8 @@ pub struct Sidecar {
     /// Names under which the component runs, one instance each, in this order. Key `endpoints`.
     /// Empty: the name in the component's own metadata. At most [`Sidecar::ENDPOINTS_MAX`].
     pub endpoints: Vec<String>,
-    /// The settings of each of these endpoints. Keys `config`, `grants`, `limits`.
+    /// The settings of each of these endpoints. Keys `config`, `grants`, `limits`, `probation`,
+    /// `checkpoint`, `rehearsal`.
     pub settings: EndpointSettings,
 }
 
@@ -112,6 +140,16 @@ pub enum SidecarError {
         least: String,
         /// The largest value.
         most: String,
+    },
+    /// A memory that is full never comes above it: lower one, or raise the other.
+    #[error(
+        "`limits.refresh_above` is {above} bytes; expected less than `limits.memory`, which is {memory}"
+    )]
+    RefreshTooLate {
+        /// What stands there.
+        above: usize,
+        /// The limit of the memory.
+        memory: usize,
     },
     /// This host knows no such right.
     #[error("`grants`: unknown right `{name}`; known: {known}")]
@@ -174,18 +212,15 @@ impl Sidecar {
         }
         let table: Table = text.parse().map_err(|error| syntax(text, &error))?;
         only_known("", &table, KEYS)?;
-        let limits = match table.get("limits") {
-            None => Limits::default(),
-            Some(Value::Table(table)) => limits(table)?,
-            Some(other) => return Err(wrong_type("limits", "a table", other)),
-        };
         Ok(Self {
             endpoints: endpoints(&table)?,
             settings: EndpointSettings {
                 config: config(&table)?,
                 grants: grants(&table)?,
-                limits,
-                ..EndpointSettings::default()
+                limits: limits(&table)?,
+                probation: probation(&table)?,
+                checkpoint: checkpoint(&table)?,
+                rehearsal: rehearsal(&table)?,
             },
         })
     }
@@ -217,12 +252,19 @@ fn grants(table: &Table) -> Result<BTreeSet<String>, SidecarError> {
         return Ok(BTreeSet::new());
     };
     let names = texts("grants", value)?;
-    let known: Vec<_> = known_rights().collect();
-    match names.iter().find(|name| !known.contains(&name.as_str())) {
-        Some(name) => Err(SidecarError::UnknownGrant {
-            name: name.clone(),
-            known: listed(&known),
-        }),
+    let known = |name: &str| match name.strip_prefix(MESSAGE) {
+        Some(kind) => (1..=Message::KIND_BYTES_MAX).contains(&kind.len()),
+        None => known_rights().any(|right| right == name),
+    };
+    match names.iter().find(|name| !known(name)) {
+        Some(name) => {
+            let kinds = ["message:KIND", "message:*"];
+            let all: Vec<_> = known_rights().chain(kinds).collect();
+            Err(SidecarError::UnknownGrant {
+                name: name.clone(),
+                known: listed(&all),
+            })
+        }
         None => Ok(names.into_iter().collect()),
     }
 }
@@ -294,140 +336,70 @@ fn json(value: &Value) -> serde_json::Value {
 }
 
 fn limits(table: &Table) -> Result<Limits, SidecarError> {
-    only_known("limits.", table, LIMITS)?;
+    let section = Section::of(table, "limits", LIMITS)?;
     let default = Limits::default();
-    Ok(Limits {
-        refresh_above: None,
-        memory_bytes: bytes(table, "memory", MEMORY)?.unwrap_or(default.memory_bytes),
-        table_elements: count(table, "table_elements", TABLE)?.unwrap_or(default.table_elements),
-        core_instances: count(table, "core_instances", INSTANCES)?
+    let limits = Limits {
+        memory_bytes: section
+            .size("memory", BYTES)?
+            .unwrap_or(default.memory_bytes),
+        table_elements: section
+            .count("table_elements", TABLE)?
+            .unwrap_or(default.table_elements),
+        core_instances: section
+            .count("core_instances", INSTANCES)?
             .unwrap_or(default.core_instances),
-        message_bytes: bytes(table, "message", MESSAGE)?.unwrap_or(default.message_bytes),
-        inbox: count(table, "inbox", INBOX)?.unwrap_or(default.inbox),
-        turn: time(table, "turn", PHASE)?.unwrap_or(default.turn),
-        restore: time(table, "restore", PHASE)?.unwrap_or(default.restore),
-        drain: time(table, "drain", PHASE)?.unwrap_or(default.drain),
-        open_asks: count(table, "open_asks", OPEN)?.unwrap_or(default.open_asks),
-        open_calls: count(table, "open_calls", OPEN)?.unwrap_or(default.open_calls),
-        timers: count(table, "timers", TIMERS)?.unwrap_or(default.timers),
-        send_wait: time(table, "send_wait", WAIT)?.unwrap_or(default.send_wait),
-    })
-}
-
-fn bytes(
-    table: &Table,
-    name: &str,
-    range: RangeInclusive<u64>,
-) -> Result<Option<usize>, SidecarError> {
-    let key = format!("limits.{name}");
-    let Some(value) = table.get(name) else {
-        return Ok(None);
+        message_bytes: section
+            .size("message", MESSAGE)?
+            .unwrap_or(default.message_bytes),
+        inbox: section.count("inbox", INBOX)?.unwrap_or(default.inbox),
+        turn: section.time("turn", PHASE)?.unwrap_or(default.turn),
+        restore: section.time("restore", PHASE)?.unwrap_or(default.restore),
+        drain: section.time("drain", PHASE)?.unwrap_or(default.drain),
+        open_asks: section
+            .count("open_asks", OPEN)?
+            .unwrap_or(default.open_asks),
+        open_calls: section
+            .count("open_calls", OPEN)?
+            .unwrap_or(default.open_calls),
+        timers: section.count("timers", TIMERS)?.unwrap_or(default.timers),
+        refresh_above: section.size("refresh_above", BYTES)?,
+        send_wait: section
+            .time("send_wait", WAIT)?
+            .unwrap_or(default.send_wait),
     };
-    let bytes = match value {
-        Value::Integer(bytes) => return in_range(&key, *bytes, range).map(Some),
-        Value::String(text) => quantity::size(text),
-        _ => None,
-    };
-    let bytes = bytes.ok_or_else(|| wrong_type(&key, quantity::SIZE, value))?;
-    in_range(&key, i64::try_from(bytes).unwrap_or(i64::MAX), range).map(Some)
-}
-
-fn count(
-    table: &Table,
-    name: &str,
-    range: RangeInclusive<u64>,
-) -> Result<Option<usize>, SidecarError> {
-    let key = format!("limits.{name}");
-    match table.get(name) {
-        None => Ok(None),
-        Some(Value::Integer(number)) => in_range(&key, *number, range).map(Some),
-        Some(other) => Err(wrong_type(&key, "a whole number", other)),
-    }
-}
-
-fn in_range(key: &str, number: i64, range: RangeInclusive<u64>) -> Result<usize, SidecarError> {
-    u64::try_from(number)
-        .ok()
-        .filter(|number| range.contains(number))
-        .and_then(|number| usize::try_from(number).ok())
-        .ok_or_else(|| SidecarError::OutOfRange {
-            key: key.to_owned(),
-            value: number.to_string(),
-            least: range.start().to_string(),
-            most: range.end().to_string(),
-        })
-}
-
-fn time(
-    table: &Table,
-    name: &str,
-    range: RangeInclusive<Duration>,
-) -> Result<Option<Duration>, SidecarError> {
-    let key = format!("limits.{name}");
-    let Some(value) = table.get(name) else {
-        return Ok(None);
-    };
-    let read = match value {
-        Value::String(text) => quantity::duration(text),
-        _ => None,
-    };
-    let read = read.ok_or_else(|| wrong_type(&key, quantity::DURATION, value))?;
-    if range.contains(&read) {
-        return Ok(Some(read));
-    }
-    Err(SidecarError::OutOfRange {
-        key,
-        value: format!("{read:?}"),
-        least: format!("{:?}", range.start()),
-        most: format!("{:?}", range.end()),
-    })
-}
-
-fn texts(key: &str, value: &Value) -> Result<Vec<String>, SidecarError> {
-    const EXPECTED: &str = "a list of texts";
-    let Value::Array(items) = value else {
-        return Err(wrong_type(key, EXPECTED, value));
-    };
-    items
-        .iter()
-        .map(|item| match item {
-            Value::String(text) => Ok(text.clone()),
-            other => Err(wrong_type(key, EXPECTED, other)),
-        })
-        .collect()
-}
-
-fn only_known(prefix: &str, table: &Table, known: &[&str]) -> Result<(), SidecarError> {
-    match table.keys().find(|key| !known.contains(&key.as_str())) {
-        Some(key) => Err(SidecarError::UnknownKey {
-            key: format!("{prefix}{key}"),
-            known: listed(known),
+    match limits.refresh_above {
+        Some(above) if above >= limits.memory_bytes => Err(SidecarError::RefreshTooLate {
+            above,
+            memory: limits.memory_bytes,
         }),
-        None => Ok(()),
+        _ => Ok(limits),
     }
 }
 
-fn listed(names: &[&str]) -> String {
-    let quoted: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
-    quoted.join(", ")
+fn probation(table: &Table) -> Result<Probation, SidecarError> {
+    let section = Section::of(table, "probation", PROBATION)?;
+    let default = Probation::default();
+    Ok(Probation {
+        messages: section.count("messages", KEPT)?.unwrap_or(default.messages),
+        time: section.time("time", WAIT)?.unwrap_or(default.time),
+        bytes: section.size("bytes", KEPT_BYTES)?.unwrap_or(default.bytes),
+    })
 }
 
-fn wrong_type(key: &str, expected: &'static str, found: &Value) -> SidecarError {
-    let found = match found {
-        // The text itself is what helps; its start, for it may be long.
-        Value::String(text) => format!("text {:?}", text.chars().take(40).collect::<String>()),
-        Value::Integer(number) => format!("number {number}"),
-        Value::Float(number) => format!("number {number}"),
-        Value::Boolean(value) => value.to_string(),
-        Value::Datetime(time) => format!("date or time {time}"),
-        Value::Array(_) => "a list".to_owned(),
-        Value::Table(_) => "a table".to_owned(),
-    };
-    SidecarError::WrongType {
-        key: key.to_owned(),
-        expected,
-        found,
-    }
+fn checkpoint(table: &Table) -> Result<Checkpoint, SidecarError> {
+    let section = Section::of(table, "checkpoint", CHECKPOINT)?;
+    Ok(Checkpoint {
+        messages: section
+            .count("messages", COPIED)?
+            .map(|messages| messages as u64),
+        time: section.time("time", COPIED_AFTER)?,
+    })
+}
+
+fn rehearsal(table: &Table) -> Result<Rehearsed, SidecarError> {
+    let section = Section::of(table, "rehearsal", REHEARSAL)?;
+    let messages = section.count("messages", REHEARSED)?;
+    Ok(messages.map_or_else(Rehearsed::default, |messages| Rehearsed { messages }))
 }
 
 /// The parser's own text spans lines and draws arrows; here it becomes one line.

@@ -26,7 +26,7 @@ fn each_key_is_read() {
     let sidecar = read(
         r#"
         endpoints = ["a", "b"]
-        grants = ["clock", "registry"]
+        grants = ["clock", "registry", "message:count.Reset", "message:*"]
         [config]
         greeting = "hello"
         [limits]
@@ -41,11 +41,23 @@ fn each_key_is_read() {
         open_asks = 4
         open_calls = 5
         timers = 0
+        refresh_above = "16 MiB"
         send_wait = "0s"
+        [probation]
+        messages = 6
+        time = "7s"
+        bytes = "8 MiB"
+        [checkpoint]
+        messages = 9
+        time = "10s"
+        [rehearsal]
+        messages = 11
         "#,
     );
     assert_eq!(sidecar.endpoints, ["a", "b"]);
-    assert!(sidecar.settings.grants.contains("clock"));
+    for grant in ["clock", "registry", "message:count.Reset", "message:*"] {
+        assert!(sidecar.settings.grants.contains(grant), "{grant}");
+    }
     assert_eq!(sidecar.settings.config["greeting"], "hello");
     let expected = Limits {
         refresh_above: None,
@@ -60,9 +72,36 @@ fn each_key_is_read() {
         open_asks: 4,
         open_calls: 5,
         timers: 0,
+        refresh_above: Some(16 << 20),
         send_wait: Duration::ZERO,
     };
     assert_eq!(sidecar.settings.limits, expected);
+    let expected = Probation {
+        messages: 6,
+        time: Duration::from_secs(7),
+        bytes: 8 << 20,
+    };
+    assert_eq!(sidecar.settings.probation, expected);
+    let expected = Checkpoint {
+        messages: Some(9),
+        time: Some(Duration::from_secs(10)),
+    };
+    assert_eq!(sidecar.settings.checkpoint, expected);
+    assert_eq!(sidecar.settings.rehearsal, Rehearsed { messages: 11 });
+}
+
+/// No probation and no rehearsal are choices; a copy after no message would never end.
+#[test]
+fn what_can_be_switched_off_is_switched_off_with_a_zero() {
+    let sidecar = read("[probation]\nmessages = 0\ntime = '0s'\n[rehearsal]\nmessages = 0");
+    let probation = sidecar.settings.probation;
+    assert_eq!((probation.messages, probation.time), (0, Duration::ZERO));
+    assert_eq!(sidecar.settings.rehearsal.messages, 0);
+    assert_eq!(sidecar.settings.checkpoint, Checkpoint::default());
+    refused(
+        "[checkpoint]\nmessages = 0",
+        "`checkpoint.messages` is 0; expected 1 to",
+    );
 }
 
 #[test]
@@ -157,6 +196,27 @@ fn what_is_wrong_is_named_with_key_expected_and_found() {
         "[limits]\nturn = '2h'",
         "`limits.turn` is 7200s; expected 1ms to 3600s",
     );
+    refused(
+        "[probation]\nmessage = 1",
+        "unknown key `probation.message`",
+    );
+    refused(
+        "[probation]\nmessages = 2000000",
+        "`probation.messages` is 2000000; expected 0 to 1048576",
+    );
+    refused("[probation]\nbytes = 1", "expected 65536 to 1073741824");
+    refused("[checkpoint]\ntime = '1ms'", "expected 100ms to 86400s");
+    refused("[rehearsal]\nmessages = 5000", "expected 0 to 4096");
+    refused("rehearsal = 5", "`rehearsal`: expected a table");
+    refused(
+        "grants = ['message:']",
+        "unknown right `message:`; known: `",
+    );
+    refused("grants = ['mesage:a']", "`message:KIND`, `message:*`");
+    refused(
+        "[limits]\nrefresh_above = '64 MiB'",
+        "`limits.refresh_above` is 67108864 bytes; expected less than `limits.memory`, which is 67108864",
+    );
     refused("a = 1\nb = = 2", "line 2: ");
     refused("[config]\n'a.b' = 1\na.b = 2", "the key `a.b` twice");
 }
@@ -184,7 +244,8 @@ fn toml_like() -> impl Strategy<Value = String> {
     let line = prop_oneof![
         Just("[config]".to_owned()),
         Just("[limits]".to_owned()),
-        "(endpoints|grants|memory|turn|inbox|config\\.a|[a-z]{1,3}) = [-\\[\\]\"'0-9a-z. ]{0,12}",
+        Just("[probation]".to_owned()),
+        "(endpoints|grants|memory|messages|turn|inbox|config\\.a|[a-z]{1,3}) = [-\\[\\]\"'0-9a-z. ]{0,12}",
         any::<String>(),
     ];
     prop::collection::vec(line, 0..8).prop_map(|lines| lines.join("\n"))
