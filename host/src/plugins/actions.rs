@@ -6,25 +6,17 @@
 //! Invariant: what runs is what lies in the directory. So an install writes a hidden file first (what
 //! can fail, fails before anything runs) and renames it when the host has accepted the code.
 
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::apply;
+use super::aside::{Aside, WriteError};
 use super::directory::{InstallError, Installed, PluginError};
-use super::facts::{Acted, Deployment, Mark, Trouble, Wrote};
+use super::facts::{Acted, Deployment, Fate, Mark, SidecarNow, Trouble, Wrote};
 use super::host::Host;
-use super::listing;
 use super::track::Seen;
 use crate::component::code::Code;
 use crate::endpoint::record::{SwapRecord, VersionId};
-
-const INCOMING: &str = ".wasm.incoming";
-
-/// True for the hidden files that are written here.
-pub(crate) fn is_incoming(name: &str) -> bool {
-    name.starts_with('.') && name.ends_with(INCOMING)
-}
 
 /// What an install is to do.
 pub(crate) struct Install {
@@ -56,7 +48,7 @@ pub(crate) async fn install<H: Host>(
     } = install;
     let incoming = {
         let (name, code) = (plugin.clone(), code.clone());
-        blocking(move || Incoming::write(&directory, &name, &code)).await
+        blocking(move || Ok(wasm_aside(&directory, &name, &code)?)).await
     };
     let incoming = match incoming {
         Ok(incoming) => incoming,
@@ -70,7 +62,7 @@ pub(crate) async fn install<H: Host>(
     if let Some(trouble) = done.trouble {
         let discarded = blocking(move || {
             incoming.discard();
-            Ok(())
+            Ok::<(), InstallError>(())
         });
         // The error that matters is the host's.
         let _ = discarded.await;
@@ -78,7 +70,7 @@ pub(crate) async fn install<H: Host>(
         return (kept(done.now), done.record, Err(error.into()));
     }
     let now = done.now;
-    let wasm = match blocking(move || incoming.place()).await {
+    let wasm = match blocking(move || Ok(incoming.place()?)).await {
         Ok(wasm) => wasm,
         Err(error) => {
             let now = take_back(host, now, from, before).await;
@@ -92,15 +84,15 @@ pub(crate) async fn install<H: Host>(
         (Some(_), None) => Installed::Unchanged(version),
     };
     let wrote = Some(Wrote {
-        wasm,
-        sidecar: Some(sidecar),
+        wasm: Some(wasm),
+        sidecar: SidecarNow::Read(sidecar.0, sidecar.1),
     });
     let mark = Mark::Clean;
     (Acted { now, wrote, mark }, done.record, Ok(installed))
 }
 
-/// The file could not be put in place at the last moment: what ran before runs again.
-async fn take_back<H: Host>(
+/// A file could not be put in place at the last moment: what ran before runs again.
+pub(crate) async fn take_back<H: Host>(
     host: &H,
     now: Option<Deployment>,
     from: Option<Deployment>,
@@ -117,7 +109,7 @@ async fn take_back<H: Host>(
             if let Some(trouble) = done.trouble {
                 tracing::error!(
                     reason = trouble.reason,
-                    "cannot go back after a failed install"
+                    "cannot go back after a failed write"
                 );
             }
             done.now
@@ -149,26 +141,20 @@ pub(crate) async fn roll_back<H: Host>(
         ..from
     });
     let name = plugin.to_owned();
-    let placed = blocking(move || Incoming::write(&directory, &name, &code)?.place()).await;
+    let placed = blocking(move || Ok(wasm_aside(&directory, &name, &code)?.place()?)).await;
     let (wrote, mark) = match placed {
         Ok(wasm) => {
-            let sidecar = None;
+            let (wasm, sidecar) = (Some(wasm), SidecarNow::Known);
             (Some(Wrote { wasm, sidecar }), Mark::Clean)
         }
-        Err(error) => {
+        Err::<_, InstallError>(error) => {
             let reason = format!(
                 "went back to version {}, but {}; the file's version runs again when the file \
                  changes or the host is started anew",
                 record.to.version,
                 chain(&error)
             );
-            (
-                None,
-                Mark::Refused(Trouble {
-                    reason,
-                    gave_up: true,
-                }),
-            )
+            (None, Mark::Refused(Trouble::given_up(reason)))
         }
     };
     (Acted { now, wrote, mark }, Some(record.clone()), Ok(record))
@@ -203,13 +189,18 @@ pub(crate) async fn restart<H: Host>(
 pub(crate) fn refusal(plugin: &str, trouble: Trouble, record: Option<SwapRecord>) -> PluginError {
     let (plugin, record) = (plugin.to_owned(), record.map(Box::new));
     let reason = trouble.reason;
-    match trouble.gave_up {
-        true => PluginError::GivenUp {
+    match trouble.fate {
+        Fate::GivenUp => PluginError::GivenUp {
             plugin,
             reason,
             record,
         },
-        false => PluginError::Refused {
+        Fate::NeedsApproval => PluginError::NeedsApproval {
+            plugin,
+            reason,
+            record,
+        },
+        Fate::Refused => PluginError::Refused {
             plugin,
             reason,
             record,
@@ -233,6 +224,11 @@ fn version_id(deployment: &Deployment) -> VersionId {
     }
 }
 
+/// The component of a plugin, on its way into the directory.
+pub(crate) fn wasm_aside(directory: &Path, plugin: &str, code: &Code) -> Result<Aside, WriteError> {
+    Aside::write(directory, &format!("{plugin}.wasm"), code.bytes())
+}
+
 fn chain(error: &dyn std::error::Error) -> String {
     match error.source() {
         Some(source) => format!("{error}: {source}"),
@@ -240,55 +236,10 @@ fn chain(error: &dyn std::error::Error) -> String {
     }
 }
 
-/// A component that lies in the directory under a hidden name, whole and on the disk.
-struct Incoming {
-    hidden: PathBuf,
-    target: PathBuf,
-}
-
-impl Incoming {
-    fn write(directory: &Path, plugin: &str, code: &Code) -> Result<Self, InstallError> {
-        let incoming = Self {
-            hidden: directory.join(format!(".{plugin}{INCOMING}")),
-            target: directory.join(format!("{plugin}.wasm")),
-        };
-        let written = std::fs::File::create(&incoming.hidden).and_then(|mut file| {
-            file.write_all(code.bytes())?;
-            // Renaming a file whose content is not on the disk yet may leave an empty one behind.
-            file.sync_all()
-        });
-        match written {
-            Ok(()) => Ok(incoming),
-            Err(source) => {
-                let path = incoming.hidden.clone();
-                incoming.discard();
-                Err(InstallError::Write { path, source })
-            }
-        }
-    }
-
-    /// Gives it its name. Says how it looks: a rename changes neither size, time nor inode.
-    fn place(self) -> Result<Seen, InstallError> {
-        let placed = std::fs::metadata(&self.hidden).and_then(|metadata| {
-            std::fs::rename(&self.hidden, &self.target)?;
-            Ok(Seen::File(listing::stamp(&metadata)))
-        });
-        placed.map_err(|source| {
-            let path = self.target.clone();
-            self.discard();
-            InstallError::Write { path, source }
-        })
-    }
-
-    /// Removes it. One that stays is hidden, and the next install of this plugin overwrites it.
-    fn discard(self) {
-        let _ = std::fs::remove_file(&self.hidden);
-    }
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, InstallError> + Send + 'static,
-) -> Result<T, InstallError> {
+/// Runs what blocks on the file system.
+pub(crate) async fn blocking<T: Send + 'static, E: From<PluginError> + Send + 'static>(
+    work: impl FnOnce() -> Result<T, E> + Send + 'static,
+) -> Result<T, E> {
     // Only the end of the runtime ends a blocking thread's work.
     tokio::task::spawn_blocking(work)
         .await

@@ -6,7 +6,7 @@
 //! Order: names that stay are swapped, new names are set up, names that go are stopped. The last is
 //! the only step without a way back, so it comes when nothing can fail any more.
 
-use super::facts::{Deployment, Trouble};
+use super::facts::{Deployment, Fate, Trouble};
 use super::host::{Host, HostError};
 use crate::component::code::Code;
 use crate::endpoint::record::{SwapOutcome, SwapRecord};
@@ -121,6 +121,57 @@ pub(crate) async fn roll_back<H: Host>(
     Ok((code, record))
 }
 
+/// What came of an approval.
+pub(crate) struct Approved {
+    /// Of the endpoint under which the version was held.
+    pub(crate) record: SwapRecord,
+    /// What runs now.
+    pub(crate) now: Deployment,
+}
+
+/// Swaps to the version that is held under `endpoint`, one of those of `from`, which is `code`; then
+/// the other endpoints to the same code and settings.
+pub(crate) async fn approve<H: Host>(
+    host: &H,
+    from: &Deployment,
+    endpoint: &str,
+    code: &Code,
+) -> Result<Approved, Done> {
+    let fail = |(trouble, record)| Done {
+        now: Some(from.clone()),
+        trouble: Some(trouble),
+        record,
+    };
+    let before = host.code(endpoint);
+    let approved = host.approve(endpoint).await;
+    let approved = approved.and_then(|(record, settings)| Ok((settled(Ok(record))?, settings)));
+    let (record, settings) = approved.map_err(|error| fail(explain(endpoint, error)))?;
+    let back = before.map(|before| Undo::SwapBack(endpoint.to_owned(), before));
+    let mut undo: Vec<_> = back.into_iter().collect();
+    if record.to.digest != code.digest() {
+        let trouble = Trouble::refused("another version came meanwhile; try again");
+        let trouble = go_back(host, undo, &from.settings, trouble).await;
+        return Err(fail((trouble, Some(record))));
+    }
+    for other in from.endpoints.iter().filter(|other| *other != endpoint) {
+        match advance(host, other, code, Some(&from.settings), &settings).await {
+            Ok((step, _)) => undo.extend(step),
+            Err(error) => {
+                let (trouble, record) = explain(other, error);
+                let trouble = go_back(host, undo, &from.settings, trouble).await;
+                return Err(fail((trouble, record)));
+            }
+        }
+    }
+    let now = Deployment {
+        digest: record.to.digest.clone(),
+        version: record.to.version.clone(),
+        settings,
+        ..from.clone()
+    };
+    Ok(Approved { record, now })
+}
+
 /// Stops all endpoints of a deployment, each after its `on-stop`.
 pub(crate) async fn stop<H: Host>(host: &H, from: &Deployment) {
     for endpoint in &from.endpoints {
@@ -185,12 +236,14 @@ fn settled(result: Result<SwapRecord, HostError>) -> Result<SwapRecord, HostErro
     let record = result?;
     match &record.outcome {
         SwapOutcome::Swapped => Ok(record),
-        SwapOutcome::Rejected(reason) | SwapOutcome::NeedsApproval(reason) => {
-            Err(HostError::Refused {
-                reason: reason.clone(),
-                record: Some(Box::new(record)),
-            })
-        }
+        SwapOutcome::Rejected(reason) => Err(HostError::Refused {
+            reason: reason.clone(),
+            record: Some(Box::new(record)),
+        }),
+        SwapOutcome::NeedsApproval(wants) => Err(HostError::NeedsApproval {
+            wants: vec![wants.clone()],
+            record: Some(Box::new(record)),
+        }),
         SwapOutcome::GivenUp(reason) | SwapOutcome::RolledBack(reason) => Err(HostError::GivenUp {
             reason: reason.clone(),
             record: Some(Box::new(record)),
@@ -200,19 +253,33 @@ fn settled(result: Result<SwapRecord, HostError>) -> Result<SwapRecord, HostErro
 
 /// What people and status files are told of an error.
 pub(crate) fn explain(endpoint: &str, error: HostError) -> (Trouble, Option<SwapRecord>) {
-    let (reason, record, gave_up) = match error {
-        HostError::Refused { reason, record } => (reason, record, false),
-        HostError::GivenUp { reason, record } => (reason, record, true),
+    let (trouble, record) = match error {
+        HostError::Refused { reason, record } => {
+            let reason = format!("endpoint `{endpoint}`: {reason}");
+            (Trouble::refused(reason), record)
+        }
+        HostError::GivenUp { reason, record } => {
+            let reason = format!("endpoint `{endpoint}`: {reason}");
+            (Trouble::given_up(reason), record)
+        }
+        HostError::NeedsApproval { wants, record } => {
+            let version = record.as_ref().map(|record| record.to.version.as_str());
+            let reason = format!(
+                "needs approval: version {} wants {}; `instar approve {endpoint}` swaps to it",
+                version.unwrap_or_default(),
+                wants.join(" and ")
+            );
+            let fate = Fate::NeedsApproval;
+            (Trouble { reason, fate }, record)
+        }
     };
-    let reason = format!("endpoint `{endpoint}`: {reason}");
-    (Trouble { reason, gave_up }, record.map(|record| *record))
+    (trouble, record.map(|record| *record))
 }
 
 fn failed(now: Option<Deployment>, reason: String) -> Done {
-    let gave_up = false;
     Done {
         now,
-        trouble: Some(Trouble { reason, gave_up }),
+        trouble: Some(Trouble::refused(reason)),
         record: None,
     }
 }

@@ -13,14 +13,18 @@ use std::time::Duration;
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
+use super::aside::WriteError;
+use super::examine::read_sidecar_now;
 use super::host::Host;
 use super::operator::Action;
 use super::status::PluginStatus;
 use super::status_file::Statuses;
 use super::task::{Request, Task};
+use super::together::Together;
 use crate::address::{AddressError, check_endpoint_name};
 use crate::component::code::Code;
 use crate::endpoint::record::{SwapRecord, VersionId};
+use crate::endpoint::settings::EndpointSettings;
 
 /// Requests that wait for the task; a caller waits for room.
 const REQUESTS_MAX: usize = 64;
@@ -120,6 +124,16 @@ pub enum InstallError {
         /// Why.
         source: std::io::Error,
     },
+    /// Several plugins were to be swapped together. None was; the reason says which did not go.
+    #[error("nothing was swapped: {reason}")]
+    Together {
+        /// Why.
+        reason: String,
+        /// The endpoints stood still for it.
+        gave_up: bool,
+        /// The record of the try that failed, if there is one.
+        record: Option<Box<SwapRecord>>,
+    },
     /// See [`PluginError`].
     #[error(transparent)]
     Plugin(#[from] PluginError),
@@ -147,6 +161,30 @@ pub enum PluginError {
         /// The record of the try, if there is one.
         record: Option<Box<SwapRecord>>,
     },
+    /// It wants more than is granted; what ran goes on. `instar approve` swaps to it.
+    #[error("`{plugin}` {reason}")]
+    NeedsApproval {
+        /// Which.
+        plugin: String,
+        /// What it wants.
+        reason: String,
+        /// The record of the try, if there is one.
+        record: Option<Box<SwapRecord>>,
+    },
+    /// There is nothing to approve.
+    #[error("no version of `{plugin}` waits for approval; `instar status` shows what does")]
+    NothingHeld {
+        /// Which.
+        plugin: String,
+    },
+    /// The grant cannot be made to last, so nothing was swapped.
+    #[error("`{plugin}` was not approved: {reason}")]
+    NotWritten {
+        /// Which.
+        plugin: String,
+        /// What happened, and what to do.
+        reason: String,
+    },
     /// The endpoint stood still, the other version failed, the one before went on with its state.
     #[error("the swap of `{plugin}` was given up: {reason}")]
     GivenUp {
@@ -168,6 +206,24 @@ pub enum PluginError {
     /// The directory was shut down, or is being.
     #[error("the plugin directory is shut down")]
     Closed,
+}
+
+impl InstallError {
+    /// Nothing was swapped, and nothing stopped.
+    pub(super) fn together(reason: String) -> Self {
+        Self::Together {
+            reason,
+            gave_up: false,
+            record: None,
+        }
+    }
+}
+
+impl From<WriteError> for InstallError {
+    fn from(error: WriteError) -> Self {
+        let WriteError { path, source } = error;
+        Self::Write { path, source }
+    }
 }
 
 impl PluginDirectory {
@@ -245,6 +301,75 @@ impl PluginDirectory {
             .await?
     }
 
+    /// Runs several plugins' new code, frozen together, and writes it to their files: all or none.
+    /// `others`: endpoints of no plugin that are swapped with them. All plugins must run. Gives each
+    /// endpoint that was swapped, also those that run from the same file as one that was named.
+    ///
+    /// # Errors
+    /// [`InstallError`]; all endpoints and files are as before.
+    ///
+    /// # Cancellation
+    /// Dropping the future does not withdraw the request.
+    pub async fn install_together(
+        &self,
+        plugins: Vec<(String, bytes::Bytes)>,
+        others: Vec<(String, Code)>,
+    ) -> Result<Vec<(String, SwapRecord)>, InstallError> {
+        let limit = self.file_bytes_max;
+        for (plugin, component) in &plugins {
+            check_endpoint_name(plugin).map_err(InstallError::Name)?;
+            let (plugin, bytes) = (plugin.clone(), component.len() as u64);
+            if bytes > limit {
+                return Err(InstallError::TooLarge {
+                    plugin,
+                    bytes,
+                    limit,
+                });
+            }
+        }
+        let (reply, answer) = oneshot::channel();
+        let together = Request::Together(Together {
+            plugins,
+            others,
+            reply,
+        });
+        self.ask(together, answer).await?
+    }
+
+    /// Swaps a plugin to the version that is held for it, and grants what that wants in `NAME.toml`,
+    /// so that it is granted for good. All endpoints of the plugin are swapped.
+    ///
+    /// # Errors
+    /// [`PluginError::NothingHeld`]; else as [`PluginDirectory::rollback`]. Endpoints and files are as
+    /// before.
+    ///
+    /// # Cancellation
+    /// Dropping the future does not withdraw the request.
+    pub async fn approve(&self, plugin: &str) -> Result<SwapRecord, PluginError> {
+        self.request(plugin, |reply| Action::Approve { reply })
+            .await?
+    }
+
+    /// The settings that `NAME.toml` gives to the endpoints of a plugin right now. Reads the file.
+    ///
+    /// # Errors
+    /// [`PluginError::Refused`] if the sidecar is wrong.
+    pub async fn settings_of(&self, plugin: &str) -> Result<EndpointSettings, PluginError> {
+        let path = self.path.join(format!("{plugin}.toml"));
+        let (_, found) = tokio::task::spawn_blocking(move || read_sidecar_now(&path))
+            .await
+            .map_err(|_| PluginError::Closed)?;
+        match found {
+            None => Ok(EndpointSettings::default()),
+            Some((_, Ok(sidecar))) => Ok(sidecar.settings),
+            Some((_, Err(error))) => Err(PluginError::Refused {
+                plugin: plugin.to_owned(),
+                reason: format!("{plugin}.toml: {error}"),
+                record: None,
+            }),
+        }
+    }
+
     /// Goes back to an earlier version: `to` (version or digest), or the one before. Its bytes are
     /// written to `NAME.wasm`; where that is not possible the plugin shows as `rolled-back` and the
     /// file's version stays away until the file changes or the host is started anew.
@@ -317,6 +442,14 @@ impl PluginDirectory {
             plugin: plugin.to_owned(),
             action: action(reply),
         };
+        self.ask(request, answer).await
+    }
+
+    async fn ask<T>(
+        &self,
+        request: Request,
+        answer: oneshot::Receiver<T>,
+    ) -> Result<T, PluginError> {
         self.requests
             .send(request)
             .await

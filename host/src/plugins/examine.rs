@@ -179,7 +179,8 @@ fn read_still(path: &Path, expected: Option<&Seen>, limit: u64) -> Result<Vec<u8
     Ok(bytes)
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Bytes as lower-case hex digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

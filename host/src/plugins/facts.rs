@@ -151,8 +151,33 @@ pub(crate) struct Applied {
 pub(crate) struct Trouble {
     /// For people.
     pub(crate) reason: String,
-    /// The endpoint stood still for it; else it was refused before.
-    pub(crate) gave_up: bool,
+    /// What became of the version that was to run.
+    pub(crate) fate: Fate,
+}
+
+/// What became of a version that does not run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// It was refused before anything stopped.
+    Refused,
+    /// The endpoint stood still for it, or it even ran for a while.
+    GivenUp,
+    /// The host holds it until somebody approves it.
+    NeedsApproval,
+}
+
+impl Trouble {
+    /// Nothing stopped.
+    pub(crate) fn refused(reason: impl Into<String>) -> Self {
+        let (reason, fate) = (reason.into(), Fate::Refused);
+        Self { reason, fate }
+    }
+
+    /// What ran stood still for it.
+    pub(crate) fn given_up(reason: impl Into<String>) -> Self {
+        let (reason, fate) = (reason.into(), Fate::GivenUp);
+        Self { reason, fate }
+    }
 }
 
 /// What an operator did to a plugin.
@@ -160,19 +185,30 @@ pub(crate) struct Trouble {
 pub(crate) struct Acted {
     /// What runs now.
     pub(crate) now: Option<Deployment>,
-    /// The file as we wrote it; `None`: it was not touched.
+    /// The files as we wrote them; `None`: they were not touched.
     pub(crate) wrote: Option<Wrote>,
     /// What to think of the files from now on.
     pub(crate) mark: Mark,
 }
 
-/// A component that we wrote into the directory ourselves.
+/// What we wrote into the directory ourselves.
 #[derive(Clone, Debug)]
 pub(crate) struct Wrote {
-    /// How it looks now.
-    pub(crate) wasm: Seen,
-    /// The sidecar that was read for it, and its digest; `None`: the one that was known.
-    pub(crate) sidecar: Option<(Option<Seen>, Option<String>)>,
+    /// How the component looks now; `None`: it was not written, the file holds what runs.
+    pub(crate) wasm: Option<Seen>,
+    /// The sidecar that goes with it.
+    pub(crate) sidecar: SidecarNow,
+}
+
+/// What is known of a sidecar after an operator acted.
+#[derive(Clone, Debug)]
+pub(crate) enum SidecarNow {
+    /// The one that was known.
+    Known,
+    /// It was read for the action: how it looked, and its digest.
+    Read(Option<Seen>, Option<String>),
+    /// We wrote it: how it looks now, and its digest.
+    Written(Seen, String),
 }
 
 /// What to think of the files after an operator acted.

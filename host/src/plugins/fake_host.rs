@@ -1,11 +1,13 @@
 //! A host for tests: records what it is asked for, and runs nothing.
 //!
 //! A component's content is the text `NAME VERSION`. Versions that are words misbehave: `bad` cannot
-//! be inspected, `trap` fails when it is swapped in, `panic` panics in `inspect`.
+//! be inspected, `trap` fails when it is swapped in, `panic` panics in `inspect`, and what ends with
+//! `greedy` wants the right `clock`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -14,7 +16,7 @@ use super::component_file::tests::component;
 use super::host::{Host, HostError, Running};
 use crate::component::code::Code;
 use crate::component::metadata::{Metadata, StateSupport};
-use crate::endpoint::record::{SwapOutcome, SwapPhases, SwapRecord, VersionId};
+use crate::endpoint::record::{SwapOutcome, SwapRecord, VersionId};
 use crate::endpoint::settings::EndpointSettings;
 use crate::endpoint::status::EndpointState;
 
@@ -29,12 +31,17 @@ pub(crate) struct FakeHost {
 
 #[derive(Clone, Default)]
 pub(crate) struct State {
-    /// What was asked for, and when: `setup x 1`, `swap x 2`, `resettle x 2`, `stop x`, `restart x`.
+    /// What was asked for, and when: `setup x 1`, `swap x 2`, `resettle x 2`, `stop x`, `restart x`,
+    /// `approve x 2`, `together x 2, y 2`.
     pub(crate) calls: Vec<(String, Instant)>,
     /// What runs under each name; the last version is the current one.
     pub(crate) endpoints: BTreeMap<String, Endpoint>,
     /// Names whose inspection does not end before they are taken out.
     pub(crate) held: BTreeSet<String>,
+    /// A sidecar that somebody edits while an approval swaps.
+    pub(crate) edit_on_approval: Option<PathBuf>,
+    /// What is approved fails when it is swapped in.
+    pub(crate) approval_traps: bool,
 }
 
 #[derive(Clone)]
@@ -42,6 +49,8 @@ pub(crate) struct Endpoint {
     pub(crate) versions: Vec<Code>,
     pub(crate) settings: EndpointSettings,
     pub(crate) state: EndpointState,
+    pub(crate) waits: Option<Code>,
+    pub(crate) rolled_back: Option<SwapRecord>,
 }
 
 fn name_and_version(code: &Code) -> (String, String) {
@@ -55,6 +64,22 @@ fn name_and_version(code: &Code) -> (String, String) {
     let version = version.split(' ').next().unwrap_or_default();
     (name.to_owned(), version.to_owned())
 }
+
+fn record(by: &str, from: &Code, to: &Code) -> SwapRecord {
+    let id = |code: &Code| VersionId {
+        version: name_and_version(code).1,
+        digest: code.digest().to_owned(),
+    };
+    SwapRecord {
+        to: id(to),
+        state_version: 1,
+        ..SwapRecord::new(by, id(from), to.digest())
+    }
+}
+
+/// The right that greedy versions want.
+const CLOCK: &str = "clock";
+const WANTS: &str = "the right `clock` (for its clock)";
 
 impl FakeHost {
     pub(crate) fn new() -> Self {
@@ -103,6 +128,17 @@ impl FakeHost {
         }
     }
 
+    /// The version before comes back by itself, as from probation.
+    pub(crate) fn roll_back(&self, name: &str) {
+        self.change(|state| {
+            let endpoint = state.endpoints.get_mut(name).unwrap();
+            let failed = endpoint.versions.pop().unwrap();
+            let mut record = record("probation", &failed, endpoint.versions.last().unwrap());
+            record.outcome = SwapOutcome::RolledBack("trap in its third message".to_owned());
+            endpoint.rolled_back = Some(record);
+        });
+    }
+
     fn record(&self, call: String) {
         self.change(|state| state.calls.push((call, Instant::now())));
     }
@@ -122,25 +158,9 @@ impl FakeHost {
             true => format!("resettle {name} {version}"),
             false => format!("swap {name} {version}"),
         });
-        let id = |code: &Code| VersionId {
-            version: name_and_version(code).1,
-            digest: code.digest().to_owned(),
-        };
-        let mut record = SwapRecord {
-            number: before.versions.len() as u64,
-            at: SystemTime::now(),
-            by: by.to_owned(),
-            from: id(from),
-            to: id(code),
-            outcome: SwapOutcome::Swapped,
-            phases: SwapPhases::default(),
-            queue_depth: 0,
-            state_bytes: 0,
-            state_version: 1,
-            open_calls: 0,
-            open_asks: 0,
-            timers: 0,
-        };
+        let mut record = record(by, from, code);
+        record.number = before.versions.len() as u64;
+        let granted = settings.as_ref().unwrap_or(&before.settings).grants.clone();
         match version.as_str() {
             "bad" | "" => {
                 let reason = "cannot compile".to_owned();
@@ -153,10 +173,20 @@ impl FakeHost {
                 record.outcome = SwapOutcome::GivenUp("trap in restore".to_owned());
                 return Ok(record);
             }
+            greedy if greedy.ends_with("greedy") && !granted.contains(CLOCK) => {
+                self.change(|state| {
+                    state.endpoints.get_mut(name).unwrap().waits = Some(code.clone());
+                });
+                let wants = vec![WANTS.to_owned()];
+                record.outcome = SwapOutcome::NeedsApproval(WANTS.to_owned());
+                let record = Some(Box::new(record));
+                return Err(HostError::NeedsApproval { wants, record });
+            }
             _ => {}
         }
         self.change(|state| {
             let endpoint = state.endpoints.get_mut(name).unwrap();
+            (endpoint.waits, endpoint.rolled_back) = (None, None);
             endpoint.versions.push(code.clone());
             endpoint.state = EndpointState::Running;
             if let Some(settings) = settings {
@@ -203,10 +233,15 @@ impl Host for FakeHost {
         if self.state.borrow().endpoints.contains_key(endpoint) {
             return Err(HostError::refused("the name is taken"));
         }
+        if version.ends_with("greedy") && !settings.grants.contains(CLOCK) {
+            return Err(HostError::refused(format!("it wants {WANTS}")));
+        }
         let new = Endpoint {
             versions: vec![code.clone()],
             settings,
             state: EndpointState::Running,
+            waits: None,
+            rolled_back: None,
         };
         self.change(|state| {
             state.endpoints.insert(endpoint.to_owned(), new);
@@ -237,6 +272,61 @@ impl Host for FakeHost {
             });
         let code = found.ok_or_else(|| HostError::refused("no such version is kept"))?;
         self.swap_to(endpoint, &code, None, "rollback")
+    }
+
+    async fn swap_together(
+        &self,
+        swaps: Vec<(String, Code, Option<EndpointSettings>)>,
+    ) -> Result<Vec<SwapRecord>, HostError> {
+        let all: Vec<_> = swaps
+            .iter()
+            .map(|(name, code, _)| format!("{name} {}", name_and_version(code).1))
+            .collect();
+        self.record(format!("together {}", all.join(", ")));
+        let bad = |(_, code, _): &&(String, Code, _)| name_and_version(code).1 == "trap";
+        if let Some((name, ..)) = swaps.iter().find(bad) {
+            let reason = format!("the swap of `{name}` was given up: trap in restore");
+            let record = None;
+            return Err(HostError::GivenUp { reason, record });
+        }
+        let mut records = Vec::new();
+        self.change(|state| {
+            for (name, code, settings) in swaps {
+                let endpoint = state.endpoints.get_mut(&name).unwrap();
+                let from = endpoint.versions.last().unwrap();
+                records.push(record("plugin directory", from, &code));
+                endpoint.versions.push(code);
+                if let Some(settings) = settings {
+                    endpoint.settings = settings;
+                }
+            }
+        });
+        Ok(records)
+    }
+
+    fn held(&self, endpoint: &str) -> Option<(Code, EndpointSettings)> {
+        let state = self.state.borrow();
+        let endpoint = state.endpoints.get(endpoint)?;
+        let mut settings = endpoint.settings.clone();
+        settings.grants.insert(CLOCK.to_owned());
+        Some((endpoint.waits.clone()?, settings))
+    }
+
+    async fn approve(&self, endpoint: &str) -> Result<(SwapRecord, EndpointSettings), HostError> {
+        let held = Host::held(self, endpoint);
+        let (code, settings) = held.ok_or_else(|| HostError::refused("nothing is held"))?;
+        self.record(format!("approve {endpoint}"));
+        let state = self.state.borrow().clone();
+        if let Some(sidecar) = &state.edit_on_approval {
+            std::fs::write(sidecar, "# edited and").unwrap();
+        }
+        if state.approval_traps {
+            let (reason, before) = ("trap in restore".to_owned(), Host::code(self, endpoint));
+            let record = Some(Box::new(record("approval", &before.unwrap(), &code)));
+            return Err(HostError::GivenUp { reason, record });
+        }
+        let record = self.swap_to(endpoint, &code, Some(settings.clone()), "approval")?;
+        Ok((record, settings))
     }
 
     async fn restart(&self, endpoint: &str) -> Result<(), HostError> {
@@ -272,6 +362,16 @@ impl Host for FakeHost {
             .versions
             .last()
             .cloned()
+    }
+
+    fn settings(&self, endpoint: &str) -> Option<EndpointSettings> {
+        let state = self.state.borrow();
+        Some(state.endpoints.get(endpoint)?.settings.clone())
+    }
+
+    fn rolled_back(&self, endpoint: &str) -> Option<SwapRecord> {
+        let state = self.state.borrow();
+        state.endpoints.get(endpoint)?.rolled_back.clone()
     }
 }
 

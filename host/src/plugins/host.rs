@@ -60,6 +60,27 @@ pub trait Host: Clone + Send + Sync + 'static {
         to: Option<&str>,
     ) -> impl Future<Output = Result<SwapRecord, HostError>> + Send;
 
+    /// Replaces the code of several endpoints, all or none, frozen together. Records in the same order.
+    ///
+    /// # Errors
+    /// As [`Host::swap`]; then nothing was swapped, and the text names the endpoint.
+    fn swap_together(
+        &self,
+        swaps: Vec<(String, Code, Option<EndpointSettings>)>,
+    ) -> impl Future<Output = Result<Vec<SwapRecord>, HostError>> + Send;
+
+    /// What waits for approval under a name: code, and the settings that grant what it wants.
+    fn held(&self, endpoint: &str) -> Option<(Code, EndpointSettings)>;
+
+    /// Swaps to what is held; gives the record and the settings that it runs with.
+    ///
+    /// # Errors
+    /// As [`Host::swap`]; [`HostError::Refused`] also if nothing is held.
+    fn approve(
+        &self,
+        endpoint: &str,
+    ) -> impl Future<Output = Result<(SwapRecord, EndpointSettings), HostError>> + Send;
+
     /// Replaces the instance of an endpoint by a fresh one of the same code; revives a failed one.
     ///
     /// # Errors
@@ -74,6 +95,13 @@ pub trait Host: Clone + Send + Sync + 'static {
 
     /// The code that runs under a name; `None` if nothing does.
     fn code(&self, endpoint: &str) -> Option<Code>;
+
+    /// The settings with which it runs.
+    fn settings(&self, endpoint: &str) -> Option<EndpointSettings>;
+
+    /// The last record of an endpoint, if it says that a version failed on probation and the one
+    /// before came back by itself.
+    fn rolled_back(&self, endpoint: &str) -> Option<SwapRecord>;
 }
 
 /// What runs under a name.
@@ -95,6 +123,14 @@ pub enum HostError {
         /// Why.
         reason: String,
         /// The record of the try, if it got far enough to have one.
+        record: Option<Box<SwapRecord>>,
+    },
+    /// Nothing stopped: it wants more than is granted. It is held until somebody approves it.
+    #[error("it wants {}", wants.join(" and "))]
+    NeedsApproval {
+        /// What it wants, a phrase each.
+        wants: Vec<String>,
+        /// The record of the try.
         record: Option<Box<SwapRecord>>,
     },
     /// The endpoint stood still, the new version failed, the old one went on with its state.

@@ -8,8 +8,9 @@
 //! `watch` (something happened) - `listing` (what lies there now) - `track` (is it at rest) -
 //! `scan` (what is to be done: pure, told in `facts`) - `examine` (read, digest, ask what it is) -
 //! `scan` again - `apply` (do it, all of it or nothing) - `status_file`. `task` owns it all;
-//! [`directory`] is the handle that others hold, and `operator` and `actions` are what becomes of
-//! their requests.
+//! [`directory`] is the handle that others hold; `operator` and `actions` are what becomes of their
+//! requests, `approve` and `grant` of an approval, `together` and `install_together` of several swaps
+//! at once. `drift` sees what the host took back by itself.
 //!
 //! Invariants
 //! 1. Notifications only wake; every decision is made from a listing. A lost one costs a second.
@@ -47,6 +48,18 @@ mod task;
 mod operator;
 
 mod actions;
+
+mod aside;
+
+mod grant;
+
+mod approve;
+
+mod drift;
+
+mod together;
+
+mod install_together;
 
 pub mod directory;
 

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::actions::{self, Install};
+use super::approve::approve;
 use super::directory::{InstallError, Installed, PluginError};
 use super::examine::{inspect, read_sidecar_now};
 use super::facts::{Acted, Findings, Mark, Pair, Trouble};
@@ -35,6 +36,9 @@ pub(crate) enum Action {
         to: Option<String>,
         reply: Reply<Result<SwapRecord, PluginError>>,
     },
+    Approve {
+        reply: Reply<Result<SwapRecord, PluginError>>,
+    },
     Stop {
         reply: Reply<Result<(), PluginError>>,
     },
@@ -48,7 +52,9 @@ impl Action {
         // A caller that went away needs no answer.
         let _ = match self {
             Self::Install { reply, .. } => reply.send(Err(error.into())).map_err(drop),
-            Self::RollBack { reply, .. } => reply.send(Err(error)).map_err(drop),
+            Self::RollBack { reply, .. } | Self::Approve { reply } => {
+                reply.send(Err(error)).map_err(drop)
+            }
             Self::Stop { reply } | Self::Restart { reply } => reply.send(Err(error)).map_err(drop),
         };
     }
@@ -86,6 +92,14 @@ impl<H: Host> Task<H> {
                     actions::roll_back(&host, directory, &name, from, to.as_deref()).await;
                 acted_job(name, acted, record, reply, answer)
             }),
+            (Action::Approve { reply }, Some(from)) => {
+                let file = known.and_then(|known| known.file_digest().map(str::to_owned));
+                self.reserved(plugin, async move {
+                    let (acted, record, answer) =
+                        approve(&host, directory, &name, from, file).await;
+                    acted_job(name, acted, record, reply, answer)
+                });
+            }
             (Action::Stop { reply }, Some(from)) => self.reserved(plugin, async move {
                 let acted = actions::stop(&host, &from).await;
                 acted_job(name, acted, None, reply, Ok(()))
@@ -115,7 +129,7 @@ impl<H: Host> Task<H> {
     /// The plugin is known and not busy, so reserving it cannot fail.
     fn reserved(&mut self, plugin: String, job: impl Future<Output = Ended> + Send + 'static) {
         self.scan.reserve(&plugin);
-        self.spawn(plugin, job);
+        self.spawn(vec![plugin], job);
     }
 
     /// First half of an install: what are these bytes?
@@ -132,7 +146,7 @@ impl<H: Host> Task<H> {
         let (host, permits) = (self.host.clone(), Arc::clone(&self.permits));
         let sidecar = self.directory.join(format!("{plugin}.toml"));
         let name = plugin.clone();
-        self.spawn(plugin, async move {
+        self.spawn(vec![plugin], async move {
             let permit = permits.acquire_owned().await.ok(); // never closed
             let read = tokio::task::spawn_blocking(move || {
                 (Code::from_bytes(bytes), read_sidecar_now(&sidecar))
@@ -181,8 +195,7 @@ impl<H: Host> Task<H> {
             (None, Verdict::Nothing) => (None, "it vanished meanwhile; try again".to_owned()),
         };
         let Some(to) = to else {
-            let gave_up = false;
-            let error = actions::refusal(&plugin, Trouble { reason, gave_up }, None);
+            let error = actions::refusal(&plugin, Trouble::refused(reason), None);
             let commands = self.scan.acted(&plugin, actions::kept(runs), self.now());
             self.carry_out(commands, None);
             self.settle(&plugin);
@@ -200,7 +213,7 @@ impl<H: Host> Task<H> {
             code: loaded.code,
             sidecar: (found.pair.sidecar.clone(), digest),
         };
-        self.spawn(plugin, async move {
+        self.spawn(vec![plugin], async move {
             let _permit = loaded.permit;
             let (acted, record, answer) = actions::install(&host, directory, install).await;
             acted_job(name, acted, record, reply, answer)
@@ -222,10 +235,7 @@ impl<H: Host> Task<H> {
         for reply in self.reviving.remove(plugin).into_iter().flatten() {
             let answer = match reason.clone() {
                 None => Ok(()),
-                Some(reason) => {
-                    let gave_up = false;
-                    Err(actions::refusal(plugin, Trouble { reason, gave_up }, None))
-                }
+                Some(reason) => Err(actions::refusal(plugin, Trouble::refused(reason), None)),
             };
             let _ = reply.send(answer);
         }
@@ -260,5 +270,5 @@ fn acted_job<T: Send + 'static>(
         // A caller that went away needs no answer.
         let _ = reply.send(answer);
     });
-    Ended::Acted(plugin, Box::new((acted, record)), tell)
+    Ended::Acted(vec![(plugin, acted, record)], tell)
 }

@@ -8,7 +8,7 @@ use crate::RpcEnv;
 use crate::component::code::Code;
 use crate::component::metadata::Metadata;
 use crate::endpoint::SwapError;
-use crate::endpoint::record::SwapRecord;
+use crate::endpoint::record::{SwapOutcome, SwapRecord};
 use crate::endpoint::settings::EndpointSettings;
 
 /// Who asked, in the records of swaps.
@@ -47,6 +47,39 @@ impl Host for RpcEnv {
         rolled.map_err(swap_error)
     }
 
+    async fn swap_together(
+        &self,
+        swaps: Vec<(String, Code, Option<EndpointSettings>)>,
+    ) -> Result<Vec<SwapRecord>, HostError> {
+        let swapped = RpcEnv::swap_together(self, swaps, BY).await;
+        swapped.map_err(|error| {
+            // Whole, for it says which of the endpoints it was.
+            let reason = error.to_string();
+            match error {
+                SwapError::GivenUp { record, .. } => HostError::GivenUp {
+                    reason,
+                    record: Some(record),
+                },
+                SwapError::Rejected { record, .. } | SwapError::NeedsApproval { record, .. } => {
+                    HostError::Refused {
+                        reason,
+                        record: Some(record),
+                    }
+                }
+                _ => HostError::refused(reason),
+            }
+        })
+    }
+
+    fn held(&self, endpoint: &str) -> Option<(Code, EndpointSettings)> {
+        RpcEnv::held(self, endpoint)
+    }
+
+    async fn approve(&self, endpoint: &str) -> Result<(SwapRecord, EndpointSettings), HostError> {
+        let approved = RpcEnv::approve(self, endpoint, "approval").await;
+        approved.map_err(swap_error)
+    }
+
     async fn restart(&self, endpoint: &str) -> Result<(), HostError> {
         let restarted = RpcEnv::restart(self, endpoint).await;
         restarted.map_err(|error| HostError::refused(error.to_string()))
@@ -67,6 +100,16 @@ impl Host for RpcEnv {
     fn code(&self, endpoint: &str) -> Option<Code> {
         RpcEnv::code(self, endpoint)
     }
+
+    fn settings(&self, endpoint: &str) -> Option<EndpointSettings> {
+        let settings = self.endpoint_settings(endpoint)?;
+        Some(EndpointSettings::clone(&settings))
+    }
+
+    fn rolled_back(&self, endpoint: &str) -> Option<SwapRecord> {
+        let last = self.history(endpoint)?.pop()?;
+        matches!(last.outcome, SwapOutcome::RolledBack(_)).then_some(last)
+    }
 }
 
 fn swap_error(error: SwapError) -> HostError {
@@ -77,6 +120,10 @@ fn swap_error(error: SwapError) -> HostError {
         },
         SwapError::GivenUp { reason, record, .. } => HostError::GivenUp {
             reason,
+            record: Some(record),
+        },
+        SwapError::NeedsApproval { wants, record, .. } => HostError::NeedsApproval {
+            wants,
             record: Some(record),
         },
         other => HostError::refused(other.to_string()),

@@ -17,8 +17,8 @@ use std::time::Duration;
 
 use super::component_file::Shape;
 use super::facts::{
-    Acted, Applied, Command, Contents, Deployment, Findings, Look, Mark, Pair, Rules, Trouble,
-    WasmFound,
+    Acted, Applied, Command, Contents, Deployment, Findings, Look, Mark, Pair, Rules, SidecarNow,
+    Trouble, WasmFound,
 };
 use super::track::{Presence, Track};
 
@@ -162,8 +162,7 @@ impl Scan {
             Verdict::Nothing => {}
             Verdict::Same => known.forgive(),
             Verdict::Refuse { reason, blocked_by } => {
-                let gave_up = false;
-                known.refused = Some(Trouble { reason, gave_up });
+                known.refused = Some(Trouble::refused(reason));
                 known.refused_contents = contents;
                 known.blocked_by = blocked_by;
             }
@@ -234,16 +233,21 @@ impl Scan {
         known.work = Work::None;
         known.runs = acted.now;
         if let Some(wrote) = acted.wrote {
-            let (seen, digest) = wrote.sidecar.unwrap_or_else(|| {
-                let pair = known.examined.take().unwrap_or_default();
-                let digest = known.contents.take().and_then(|(_, sidecar)| sidecar);
-                (pair.sidecar, digest)
-            });
-            known.wasm.written(at, wrote.wasm.clone());
-            known.examined = Some(Pair {
-                wasm: Some(wrote.wasm),
-                sidecar: seen,
-            });
+            let pair = known.examined.take().unwrap_or_default();
+            let before = known.contents.take();
+            let (sidecar, digest) = match wrote.sidecar {
+                SidecarNow::Known => (pair.sidecar, before.and_then(|(_, digest)| digest)),
+                SidecarNow::Read(seen, digest) => (seen, digest),
+                SidecarNow::Written(seen, digest) => {
+                    known.sidecar.written(at, seen.clone());
+                    (Some(seen), Some(digest))
+                }
+            };
+            if let Some(wasm) = &wrote.wasm {
+                known.wasm.written(at, wasm.clone());
+            }
+            let wasm = wrote.wasm.or(pair.wasm);
+            known.examined = Some(Pair { wasm, sidecar });
             let runs = known.runs.as_ref();
             known.contents = runs.map(|runs| (runs.digest.clone(), digest));
         }

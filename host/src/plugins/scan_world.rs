@@ -226,8 +226,10 @@ impl World {
                 .into_iter()
                 .filter_map(|(name, code)| Some((name, code?)));
             self.host.extend(old);
-            let (reason, gave_up) = ("failed".to_owned(), fails);
-            let trouble = Some(Trouble { reason, gave_up });
+            let trouble = Some(match fails {
+                true => Trouble::given_up("failed"),
+                false => Trouble::refused("failed"),
+            });
             return Applied { now: from, trouble };
         }
         for name in &to.endpoints {

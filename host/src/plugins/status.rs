@@ -4,6 +4,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
+use super::facts::Fate;
 use super::host::Host;
 use super::scan::Plugin;
 use crate::endpoint::record::SwapRecord;
@@ -38,8 +39,11 @@ pub enum PluginState {
     Loaded,
     /// The files were refused before anything stopped. What ran before, if anything, still runs.
     Rejected,
-    /// Another version than the file's runs: the file's was tried and failed, or an operator went
-    /// back and the file could not be written.
+    /// The file's version wants more than is granted. What ran before still runs; `instar approve`
+    /// grants it.
+    NeedsApproval,
+    /// Another version than the file's runs: the file's was tried and failed, at once or on
+    /// probation; or an operator went back and the file could not be written.
     RolledBack,
     /// An endpoint crashed too often. A new file or `instar restart` revives it.
     Failed,
@@ -89,7 +93,7 @@ pub(crate) fn of<H: Host>(
 
 fn state<H: Host>(plugin: &Plugin, host: &H) -> Option<(PluginState, Option<String>)> {
     let health = plugin.runs.as_ref().and_then(|runs| {
-        let broken = |endpoint: &String| broken(host, endpoint);
+        let broken = |endpoint: &String| broken(host, endpoint, &runs.digest);
         runs.endpoints.iter().find_map(broken)
     });
     match (health, &plugin.refused, &plugin.held) {
@@ -98,10 +102,14 @@ fn state<H: Host>(plugin: &Plugin, host: &H) -> Option<(PluginState, Option<Stri
             let both = format!("{reason}; and the file is not taken: {}", refused.reason);
             Some((state, Some(both)))
         }
-        (None, Some(refused), _) if refused.gave_up => {
-            Some((PluginState::RolledBack, Some(refused.reason.clone())))
+        (None, Some(refused), _) => {
+            let state = match refused.fate {
+                Fate::Refused => PluginState::Rejected,
+                Fate::GivenUp => PluginState::RolledBack,
+                Fate::NeedsApproval => PluginState::NeedsApproval,
+            };
+            Some((state, Some(refused.reason.clone())))
         }
-        (None, Some(refused), _) => Some((PluginState::Rejected, Some(refused.reason.clone()))),
         (None, None, Some(_)) => {
             let reason = "stopped by an operator; `instar restart` or a new file starts it";
             Some((PluginState::Stopped, Some(reason.to_owned())))
@@ -110,12 +118,22 @@ fn state<H: Host>(plugin: &Plugin, host: &H) -> Option<(PluginState, Option<Stri
     }
 }
 
-fn broken<H: Host>(host: &H, endpoint: &str) -> Option<(PluginState, String)> {
-    match host.running(endpoint).map(|running| running.state) {
-        Some(EndpointState::Failed(reason)) => Some((
+/// `digest`: of what should run.
+fn broken<H: Host>(host: &H, endpoint: &str, digest: &str) -> Option<(PluginState, String)> {
+    let running = host.running(endpoint);
+    match running.map(|running| (running.state, running.code)) {
+        Some((EndpointState::Failed(reason), _)) => Some((
             PluginState::Failed,
             format!("endpoint `{endpoint}`: {reason}"),
         )),
+        Some((_, code)) if code.digest != digest => {
+            let reason = format!(
+                "endpoint `{endpoint}` runs version {}, but not through its directory; the file's \
+                 version runs again when the file changes",
+                code.version
+            );
+            Some((PluginState::RolledBack, reason))
+        }
         None => {
             let reason =
                 format!("endpoint `{endpoint}` was stopped, but not through its directory");

@@ -27,6 +27,7 @@ use super::operator::{Action, Reply};
 use super::scan::Scan;
 use super::status::{self, PluginState, PluginStatus};
 use super::status_file::{self, Statuses};
+use super::together::{Checked, Together};
 use super::watch::Watch;
 use crate::component::code::Code;
 use crate::endpoint::record::SwapRecord;
@@ -39,6 +40,7 @@ const RETRY: Duration = Duration::from_secs(1);
 /// What reaches the task from its handles.
 pub(crate) enum Request {
     Act { plugin: String, action: Action },
+    Together(Together),
     Shutdown,
 }
 
@@ -60,10 +62,11 @@ pub(super) enum Ended {
         Loaded,
         Reply<Result<Installed, InstallError>>,
     ),
-    /// An action is done. Its caller is told when it shows in the status.
+    /// The bytes of an install of several were examined.
+    CheckedTogether(Box<Checked>),
+    /// An action on these plugins is done. Its caller is told when it shows in the status.
     Acted(
-        String,
-        Box<(Acted, Option<SwapRecord>)>,
+        Vec<(String, Acted, Option<SwapRecord>)>,
         Box<dyn FnOnce() + Send>,
     ),
 }
@@ -78,11 +81,13 @@ pub(crate) struct Task<H> {
     pub(super) scan: Scan,
     watch: Watch,
     jobs: JoinSet<Ended>,
-    /// Whose job is whose; empty for looks. For jobs that panic.
-    owners: HashMap<Id, String>,
+    /// The plugins that each job is about; none for looks. For jobs that panic.
+    owners: HashMap<Id, Vec<String>>,
     pub(super) permits: Arc<Semaphore>,
     /// Requests for busy plugins, in order.
     pub(super) waiting: BTreeMap<String, VecDeque<Action>>,
+    /// Requests for several plugins at once, in order.
+    pub(super) together: VecDeque<Together>,
     /// Restarts of plugins that did not run: answered when they do, or are refused again.
     pub(super) reviving: BTreeMap<String, Vec<Reply<Result<(), PluginError>>>>,
     swaps: BTreeMap<String, SwapRecord>,
@@ -126,6 +131,7 @@ impl<H: Host> Task<H> {
             owners: HashMap::new(),
             permits: Arc::new(Semaphore::new(permits)),
             waiting: BTreeMap::new(),
+            together: VecDeque::new(),
             reviving: BTreeMap::new(),
             swaps: BTreeMap::new(),
             statuses: BTreeMap::new(),
@@ -155,6 +161,7 @@ impl<H: Host> Task<H> {
                 biased; // stopping and operators win over files
                 request = self.requests.recv() => match request {
                     Some(Request::Act { plugin, action }) => self.request(plugin, action),
+                    Some(Request::Together(together)) => self.request_together(together),
                     Some(Request::Shutdown) | None => return,
                 },
                 Some(ended) = self.jobs.join_next_with_id() => self.ended(ended),
@@ -168,9 +175,14 @@ impl<H: Host> Task<H> {
     async fn finish(mut self) {
         self.requests.close();
         while let Ok(request) = self.requests.try_recv() {
-            if let Request::Act { action, .. } = request {
-                action.refuse(PluginError::Closed);
+            match request {
+                Request::Act { action, .. } => action.refuse(PluginError::Closed),
+                Request::Together(together) => together.refuse(PluginError::Closed),
+                Request::Shutdown => {}
             }
+        }
+        for together in std::mem::take(&mut self.together) {
+            together.refuse(PluginError::Closed);
         }
         for action in std::mem::take(&mut self.waiting).into_values().flatten() {
             action.refuse(PluginError::Closed);
@@ -187,11 +199,12 @@ impl<H: Host> Task<H> {
                     self.scan.applied(&plugin, Applied { now, trouble });
                     self.refresh(&plugin);
                 }
-                Ok((_, Ended::Acted(plugin, effect, tell))) => {
-                    let (acted, record) = *effect;
-                    self.remember(&plugin, record);
-                    self.scan.acted(&plugin, acted, self.now());
-                    self.refresh(&plugin);
+                Ok((_, Ended::Acted(effects, tell))) => {
+                    for (plugin, acted, record) in effects {
+                        self.remember(&plugin, record);
+                        self.scan.acted(&plugin, acted, self.now());
+                        self.refresh(&plugin);
+                    }
                     tell();
                 }
                 Ok(_) => {}
@@ -225,7 +238,7 @@ impl<H: Host> Task<H> {
             let at = Instant::now();
             Ended::Looked(Box::new(list(&directory, &renamed, settle)), at)
         });
-        self.owners.insert(job.id(), String::new());
+        self.owners.insert(job.id(), Vec::new());
     }
 
     fn ended(&mut self, ended: Result<(Id, Ended), JoinError>) {
@@ -253,12 +266,14 @@ impl<H: Host> Task<H> {
             Ended::Checked(plugin, found, loaded, reply) => {
                 self.checked(plugin, &found, loaded, reply);
             }
-            Ended::Acted(plugin, effect, tell) => {
-                let (acted, record) = *effect;
-                self.remember(&plugin, record);
-                let commands = self.scan.acted(&plugin, acted, self.now());
-                self.carry_out(commands, None);
-                self.settle(&plugin);
+            Ended::CheckedTogether(checked) => self.checked_together(*checked),
+            Ended::Acted(effects, tell) => {
+                for (plugin, acted, record) in effects {
+                    self.remember(&plugin, record);
+                    let commands = self.scan.acted(&plugin, acted, self.now());
+                    self.carry_out(commands, None);
+                    self.settle(&plugin);
+                }
                 tell();
             }
         }
@@ -266,22 +281,20 @@ impl<H: Host> Task<H> {
 
     /// A bug in the host or in here must not leave a plugin busy for ever.
     fn panicked(&mut self, error: &JoinError) {
-        let plugin = self.owners.remove(&error.id()).unwrap_or_default();
-        tracing::error!(%plugin, %error, "plugin work panicked");
-        if plugin.is_empty() {
+        let owners = self.owners.remove(&error.id()).unwrap_or_default();
+        tracing::error!(plugins = ?owners, %error, "plugin work panicked");
+        if owners.is_empty() {
             self.looking = false;
-            return;
         }
-        let now = self
-            .scan
-            .plugin(&plugin)
-            .and_then(|plugin| plugin.runs.clone());
-        let reason = "the host failed on it, see its log; save the file again".to_owned();
-        let gave_up = false;
-        let trouble = Some(Trouble { reason, gave_up });
-        let commands = self.scan.applied(&plugin, Applied { now, trouble });
-        self.carry_out(commands, None);
-        self.settle(&plugin);
+        for plugin in owners {
+            let known = self.scan.plugin(&plugin);
+            let now = known.and_then(|known| known.runs.clone());
+            let reason = "the host failed on it, see its log; save the file again";
+            let trouble = Some(Trouble::refused(reason));
+            let commands = self.scan.applied(&plugin, Applied { now, trouble });
+            self.carry_out(commands, None);
+            self.settle(&plugin);
+        }
     }
 
     fn looked(&mut self, listing: Listing, at: Instant) {
@@ -311,6 +324,7 @@ impl<H: Host> Task<H> {
         // The health of endpoints changes without any file.
         let names: Vec<_> = self.scan.plugins().map(|(name, _)| name.clone()).collect();
         for name in names {
+            self.follow_rollback(&name);
             self.refresh(&name);
         }
         self.publish();
@@ -326,7 +340,7 @@ impl<H: Host> Task<H> {
                 }
                 Command::Stop { plugin, from } => {
                     let (host, name) = (self.host.clone(), plugin.clone());
-                    self.spawn(plugin, async move {
+                    self.spawn(vec![plugin], async move {
                         apply::stop(&host, &from).await;
                         Ended::Applied(name, Box::default())
                     });
@@ -343,7 +357,7 @@ impl<H: Host> Task<H> {
         let (host, directory) = (self.host.clone(), Arc::clone(&self.directory));
         let (permits, most) = (Arc::clone(&self.permits), self.options.file_bytes_max);
         let name = plugin.clone();
-        self.spawn(plugin, async move {
+        self.spawn(vec![plugin], async move {
             let permit = permits.acquire_owned().await.ok(); // never closed
             let (found, code) = examine(&host, &directory, &name, pair, wasm, most).await;
             let loaded = code.map(|code| Loaded { code, permit });
@@ -359,7 +373,7 @@ impl<H: Host> Task<H> {
         loaded: Option<Loaded>,
     ) {
         let (host, name) = (self.host.clone(), plugin.clone());
-        self.spawn(plugin, async move {
+        self.spawn(vec![plugin], async move {
             let (code, _permit) = loaded.map(|loaded| (loaded.code, loaded.permit)).unzip();
             let done = apply::apply(&host, from, to, code).await;
             Ended::Applied(name, Box::new(done))
@@ -368,11 +382,11 @@ impl<H: Host> Task<H> {
 
     pub(super) fn spawn(
         &mut self,
-        plugin: String,
+        owners: Vec<String>,
         job: impl Future<Output = Ended> + Send + 'static,
     ) {
         let job = self.jobs.spawn(job);
-        self.owners.insert(job.id(), plugin);
+        self.owners.insert(job.id(), owners);
     }
 
     fn remember(&mut self, plugin: &str, record: Option<SwapRecord>) {
@@ -383,9 +397,11 @@ impl<H: Host> Task<H> {
 
     /// After every change of one plugin: its status, who waits for it, what is due.
     pub(super) fn settle(&mut self, plugin: &str) {
+        self.follow_rollback(plugin);
         self.refresh(plugin);
         self.publish();
         self.revived(plugin);
+        self.next_together();
         self.next_request(plugin);
         if let Some(wake) = self.scan.wake() {
             self.look_at = self.look_at.min(self.started + wake);
@@ -435,6 +451,9 @@ fn log_change(status: &PluginStatus) {
         PluginState::Stopped => tracing::info!(%plugin, reason, "plugin stopped"),
         PluginState::Rejected => {
             tracing::warn!(%plugin, running = %version, reason, "plugin file rejected");
+        }
+        PluginState::NeedsApproval => {
+            tracing::warn!(%plugin, running = %version, reason, "plugin file waits for approval");
         }
         PluginState::RolledBack => {
             tracing::warn!(%plugin, running = %version, reason, "plugin runs another version than its file");

@@ -17,6 +17,12 @@ use crate::endpoint::status::EndpointState;
 #[path = "operator_tests.rs"]
 mod operator;
 
+#[path = "approval_tests.rs"]
+mod approval;
+
+#[path = "together_tests.rs"]
+mod together;
+
 struct Fixture {
     host: FakeHost,
     directory: PluginDirectory,

@@ -15,7 +15,7 @@ use notify::event::{AccessKind, AccessMode, ModifyKind, RenameMode};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::Notify;
 
-use super::actions::is_incoming;
+use super::aside::is_incoming;
 use super::status_file::is_status_file;
 
 /// The most names that are remembered between two looks. Files beyond it are taken a little later.
@@ -195,7 +195,12 @@ mod tests {
     #[test]
     fn what_we_write_and_read_ourselves_wakes_nobody() {
         let renamed = EventKind::Modify(ModifyKind::Name(RenameMode::To));
-        for name in ["a.status.json", ".a.status.json.tmp", ".a.wasm.incoming"] {
+        for name in [
+            "a.status.json",
+            ".a.status.json.tmp",
+            ".a.wasm.incoming",
+            ".a.toml.incoming",
+        ] {
             assert_eq!(wakes(renamed, name), (false, false), "{name}");
         }
         let opened = EventKind::Access(AccessKind::Open(AccessMode::Any));
