@@ -10,6 +10,12 @@ use crate::endpoint::status::EndpointStatus;
 /// The largest component that is taken, in bytes: what the host takes from a file.
 pub const COMPONENT_BYTES_MAX: u64 = crate::component::code::Code::BYTES_MAX;
 
+/// The most endpoints that are swapped together.
+pub const TOGETHER_MAX: usize = 16;
+
+/// The largest components that are taken together, in bytes.
+pub const TOGETHER_BYTES_MAX: u64 = 4 * COMPONENT_BYTES_MAX;
+
 /// Where the server listens if nothing else is said.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:7078";
 
@@ -33,6 +39,26 @@ pub struct HostStatus {
     pub up: Duration,
 }
 
+/// One of several endpoints that were swapped together.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Swapped {
+    /// The endpoint.
+    pub endpoint: String,
+    /// Its record.
+    pub record: SwapRecord,
+}
+
+/// An endpoint runs the same code with the same state in a new instance.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Refreshed {
+    /// The record of the swap to itself.
+    pub record: SwapRecord,
+    /// Linear memory of the old instance, in bytes.
+    pub memory_before: usize,
+    /// Linear memory of the new instance, in bytes.
+    pub memory_after: usize,
+}
+
 /// An action without a record of its own was carried out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Done {
@@ -49,7 +75,7 @@ pub struct Problem {
     pub error: String,
     /// Stable identifier: `bad-request`, `bad-name`, `no-token`, `wrong-token`, `foreign-host`,
     /// `cross-origin`, `not-found`, `endpoint-not-found`, `too-slow`, `refused`, `given-up`,
-    /// `too-large`, `failed`.
+    /// `needs-approval`, `nothing-held`, `too-large`, `failed`.
     pub code: String,
     /// The record of a swap that was refused or given up.
     #[serde(default, skip_serializing_if = "Option::is_none")]

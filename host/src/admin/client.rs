@@ -8,10 +8,11 @@ use serde::de::DeserializeOwned;
 use ureq::http::Response;
 use ureq::{Agent, Body};
 
-use super::api::{Done, Problem, StatusReply};
+use super::api::{Done, Problem, Refreshed, StatusReply, Swapped};
 use super::token::{Token, TokenError};
 use crate::component::metadata::Metadata;
 use crate::endpoint::record::SwapRecord;
+use crate::endpoint::rehearsal::Rehearsal;
 use crate::endpoint::status::EndpointStatus;
 
 /// How long reading may take.
@@ -151,6 +152,44 @@ impl AdminClient {
     /// [`ClientError::Broken`]: unknown, look into the history.
     pub fn swap(&self, name: &str, component: &[u8]) -> Result<SwapRecord, ClientError> {
         self.post(&path(name, "/swap"), component)
+    }
+
+    /// Replaces the code of several endpoints, all or none.
+    ///
+    /// # Errors
+    /// As [`AdminClient::swap`]; then nothing was swapped.
+    pub fn swap_together(&self, swaps: &[(&str, &[u8])]) -> Result<Vec<Swapped>, ClientError> {
+        let size = |(name, component): &(&str, &[u8])| {
+            let name = utf8_percent_encode(name, NON_ALPHANUMERIC);
+            format!("{name}={}", component.len())
+        };
+        let query: Vec<_> = swaps.iter().map(size).collect();
+        let body: Vec<_> = swaps.iter().map(|(_, component)| *component).collect();
+        self.post(&format!("/v1/swap?{}", query.join("&")), &body.concat())
+    }
+
+    /// What a swap to `component` would do. Nothing is changed.
+    ///
+    /// # Errors
+    /// As [`AdminClient::endpoint`].
+    pub fn rehearse(&self, name: &str, component: &[u8]) -> Result<Rehearsal, ClientError> {
+        self.post(&path(name, "/rehearse"), component)
+    }
+
+    /// Swaps to the version that is held, and grants what it wants.
+    ///
+    /// # Errors
+    /// As [`AdminClient::swap`]; status 409 also if nothing is held.
+    pub fn approve(&self, name: &str) -> Result<SwapRecord, ClientError> {
+        self.post(&path(name, "/approve"), &[])
+    }
+
+    /// Puts the same code with the same state into a new instance.
+    ///
+    /// # Errors
+    /// As [`AdminClient::swap`].
+    pub fn refresh(&self, name: &str) -> Result<Refreshed, ClientError> {
+        self.post(&path(name, "/refresh"), &[])
     }
 
     /// Goes back to `to`, or to the version before.

@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::api::HostStatus;
+use super::api::{HostStatus, Refreshed, Swapped};
 use crate::component::metadata::Metadata;
 use crate::endpoint::record::SwapRecord;
+use crate::endpoint::rehearsal::Rehearsal;
 use crate::endpoint::status::EndpointStatus;
 
 /// The outcome of an action, later. Owned, so that it goes on when its asker has gone.
@@ -37,6 +38,32 @@ pub trait Control: Send + Sync + 'static {
     /// [`ControlError::Refused`] and [`ControlError::GivenUp`]: the old version goes on. A record whose
     /// outcome is not `Swapped` may be returned either way.
     fn swap(&self, name: &str, bytes: Bytes) -> Pending<SwapRecord>;
+
+    /// Replaces the code of several endpoints, all or none, frozen together. Gives each endpoint that was
+    /// swapped.
+    ///
+    /// # Errors
+    /// As [`Control::swap`]; then nothing was swapped.
+    fn swap_together(&self, swaps: Vec<(String, Bytes)>) -> Pending<Vec<Swapped>>;
+
+    /// Tries a swap to the component in `bytes`, and changes nothing. That the swap would fail is an
+    /// answer, not an error.
+    ///
+    /// # Errors
+    /// [`ControlError::NotFound`]; [`ControlError::Refused`] where there is nothing to try.
+    fn rehearse(&self, name: &str, bytes: Bytes) -> Pending<Rehearsal>;
+
+    /// Swaps to the version that is held, and grants for good what it wants.
+    ///
+    /// # Errors
+    /// [`ControlError::NothingHeld`]; else as [`Control::swap`].
+    fn approve(&self, name: &str) -> Pending<SwapRecord>;
+
+    /// Puts the same code with the same state into a new instance, which gives memory back.
+    ///
+    /// # Errors
+    /// As [`Control::swap`].
+    fn refresh(&self, name: &str) -> Pending<Refreshed>;
 
     /// Goes back to `to`, a version or digest that was kept, or to the version before.
     ///
@@ -76,6 +103,20 @@ pub enum ControlError {
         reason: String,
         /// The record of the try, if it got that far.
         record: Option<Box<SwapRecord>>,
+    },
+    /// Nothing stopped: it wants more than is granted, and is held until it is approved.
+    #[error("{reason}")]
+    NeedsApproval {
+        /// What it wants.
+        reason: String,
+        /// The record of the try.
+        record: Option<Box<SwapRecord>>,
+    },
+    /// There is nothing to approve.
+    #[error("{reason}")]
+    NothingHeld {
+        /// Of which endpoint.
+        reason: String,
     },
     /// The endpoint stood still, the new version failed, the old one went on with its state.
     #[error("{reason}")]

@@ -6,10 +6,11 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use tokio::sync::Notify;
 
-use super::api::HostStatus;
+use super::api::{HostStatus, Refreshed, Swapped};
 use super::control::{Control, ControlError, Pending};
 use crate::component::metadata::{Metadata, StateSupport};
 use crate::endpoint::record::{SwapOutcome, SwapPhases, SwapRecord, VersionId};
+use crate::endpoint::rehearsal::Rehearsal;
 use crate::endpoint::status::{EndpointState, EndpointStatus};
 
 #[derive(Default)]
@@ -20,6 +21,8 @@ pub(crate) struct FakeControl {
     pub(crate) done: Arc<Mutex<Vec<String>>>,
     /// If set, a swap waits for this before it is done.
     pub(crate) gate: Option<Arc<Notify>>,
+    /// An approval finds nothing to approve.
+    pub(crate) nothing_held: bool,
 }
 
 pub(crate) fn host() -> HostStatus {
@@ -66,6 +69,9 @@ pub(crate) fn endpoint(name: &str) -> EndpointStatus {
         crashes: 0,
         dead_letters: Default::default(),
         metrics: Default::default(),
+        held: None,
+        probation: None,
+        checkpoint_age: None,
     }
 }
 
@@ -144,9 +150,67 @@ impl Control for FakeControl {
     fn swap(&self, name: &str, bytes: Bytes) -> Pending<SwapRecord> {
         let outcome = match &bytes[..] {
             b"bad" => SwapOutcome::Rejected("not a component".into()),
+            b"greedy" => SwapOutcome::NeedsApproval("it wants the right `clock`".into()),
             _ => SwapOutcome::Swapped,
         };
         self.act(name, format!("swap {} bytes", bytes.len()), record(outcome))
+    }
+
+    fn swap_together(&self, swaps: Vec<(String, Bytes)>) -> Pending<Vec<Swapped>> {
+        let described: Vec<_> = swaps
+            .iter()
+            .map(|(name, bytes)| format!("{name} {} bytes", bytes.len()))
+            .collect();
+        let all = swaps.iter().map(|(name, _)| Swapped {
+            endpoint: name.clone(),
+            record: record(SwapOutcome::Swapped),
+        });
+        let unknown = swaps
+            .iter()
+            .find(|(name, _)| name != "counter" && name != "other");
+        let name = unknown.map_or("counter", |(name, _)| name);
+        self.act(
+            name,
+            format!("swap together {}", described.join(", ")),
+            all.collect(),
+        )
+    }
+
+    fn rehearse(&self, name: &str, bytes: Bytes) -> Pending<Rehearsal> {
+        let failure = (&bytes[..] == b"bad").then(|| "not a component".to_owned());
+        let found = Rehearsal {
+            endpoint: name.to_owned(),
+            from: VersionId::default(),
+            to: VersionId::default(),
+            wants: vec![],
+            state_version: 1,
+            state_bytes_old: 8,
+            state_bytes_new: 8,
+            messages: 3,
+            took_old: Duration::from_micros(3),
+            took_new: Duration::from_micros(4),
+            restore: Duration::from_micros(5),
+            differences: vec![],
+            failure,
+        };
+        self.act(name, format!("rehearse {} bytes", bytes.len()), found)
+    }
+
+    fn approve(&self, name: &str) -> Pending<SwapRecord> {
+        if self.nothing_held {
+            let reason = format!("no version of `{name}` waits for approval");
+            return Box::pin(async move { Err(ControlError::NothingHeld { reason }) });
+        }
+        self.act(name, "approve".into(), record(SwapOutcome::Swapped))
+    }
+
+    fn refresh(&self, name: &str) -> Pending<Refreshed> {
+        let refreshed = Refreshed {
+            record: record(SwapOutcome::Swapped),
+            memory_before: 9 << 20,
+            memory_after: 1 << 20,
+        };
+        self.act(name, "refresh".into(), refreshed)
     }
 
     fn rollback(&self, name: &str, to: Option<&str>) -> Pending<SwapRecord> {

@@ -10,6 +10,10 @@
 //! | `GET /v1/endpoints/NAME/history` | no | - | list of [`SwapRecord`](crate::endpoint::record::SwapRecord), oldest first |
 //! | `GET /v1/endpoints/NAME/metadata` | no | - | [`Metadata`](crate::component::metadata::Metadata) |
 //! | `POST /v1/endpoints/NAME/swap` | yes | the component | `SwapRecord` |
+//! | `POST /v1/swap?NAME=BYTES&NAME=BYTES` | yes | the components, one after the other, of so many bytes each | list of [`api::Swapped`], all or none |
+//! | `POST /v1/endpoints/NAME/rehearse` | yes | the component | [`Rehearsal`](crate::endpoint::rehearsal::Rehearsal): what a swap would do; nothing is changed |
+//! | `POST /v1/endpoints/NAME/approve` | yes | - | `SwapRecord` of the swap to the version that is held |
+//! | `POST /v1/endpoints/NAME/refresh` | yes | - | [`api::Refreshed`]: the same code in a new instance |
 //! | `POST /v1/endpoints/NAME/rollback?to=VERSION` | yes | - | `SwapRecord`; without `to` the version before |
 //! | `POST /v1/endpoints/NAME/restart` | yes | - | [`api::Done`] |
 //! | `POST /v1/endpoints/NAME/stop` | yes | - | [`api::Done`] |
@@ -39,6 +43,8 @@ pub use server::{AdminError, AdminServer};
 
 pub mod token;
 
+mod body;
+mod failure;
 mod guard;
 mod listener;
 mod metrics;

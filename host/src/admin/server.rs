@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, to_bytes};
 use axum::extract::{Path, Query, Request, State};
 use axum::http::{Method, StatusCode, header};
 use axum::middleware::{self, Next};
@@ -18,16 +17,16 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::api::{COMPONENT_BYTES_MAX, Done, Problem, StatusReply};
+use super::api::{Done, Problem, Refreshed, StatusReply, Swapped};
+use super::body::{read_component, read_together};
 use super::control::{Control, ControlError, Pending};
+use super::failure::Failure;
 use super::listener::BoundedListener;
 use super::token::{TokenError, TokenFile};
 use super::{guard, metrics};
 use crate::address::check_endpoint_name;
 use crate::endpoint::record::{SwapOutcome, SwapRecord};
-
-/// How long the body of one request may take. It comes from the same machine.
-const BODY_TIME_MAX: Duration = Duration::from_secs(60);
+use crate::endpoint::rehearsal::Rehearsal;
 
 /// How long running actions and open connections may take when the server stops.
 const STOP_TIME_MAX: Duration = Duration::from_secs(10);
@@ -170,6 +169,10 @@ fn routes(shared: Arc<Shared>) -> Router {
         .route("/v1/endpoints/{name}/history", get(get_history))
         .route("/v1/endpoints/{name}/metadata", get(get_metadata))
         .route("/v1/endpoints/{name}/swap", post(post_swap))
+        .route("/v1/swap", post(post_swap_together))
+        .route("/v1/endpoints/{name}/rehearse", post(post_rehearse))
+        .route("/v1/endpoints/{name}/approve", post(post_approve))
+        .route("/v1/endpoints/{name}/refresh", post(post_refresh))
         .route("/v1/endpoints/{name}/rollback", post(post_rollback))
         .route("/v1/endpoints/{name}/restart", post(post_restart))
         .route("/v1/endpoints/{name}/stop", post(post_stop))
@@ -244,6 +247,47 @@ async fn post_swap(
     swapped(act(&host, host.control.swap(&name, component)).await)
 }
 
+async fn post_swap_together(
+    State(host): Host,
+    Query(sizes): Query<Vec<(String, String)>>,
+    request: Request,
+) -> Answer<Vec<Swapped>> {
+    for (name, _) in &sizes {
+        check_name(name)?;
+    }
+    let swaps = read_together(request, sizes).await?;
+    let names: Vec<_> = swaps.iter().map(|(name, _)| name.as_str()).collect();
+    tracing::info!(endpoints = ?names, "swap together asked for by the admin API");
+    Ok(Json(act(&host, host.control.swap_together(swaps)).await?))
+}
+
+async fn post_rehearse(
+    State(host): Host,
+    Path(name): Path<String>,
+    request: Request,
+) -> Answer<Rehearsal> {
+    check_name(&name)?;
+    let component = read_component(request).await?;
+    tracing::info!(endpoint = %name, bytes = component.len(), "rehearsal asked for by the admin API");
+    Ok(Json(
+        act(&host, host.control.rehearse(&name, component)).await?,
+    ))
+}
+
+async fn post_approve(State(host): Host, Path(name): Path<String>) -> Answer<SwapRecord> {
+    check_name(&name)?;
+    tracing::info!(endpoint = %name, "approval given by the admin API");
+    swapped(act(&host, host.control.approve(&name)).await)
+}
+
+async fn post_refresh(State(host): Host, Path(name): Path<String>) -> Answer<Refreshed> {
+    check_name(&name)?;
+    tracing::info!(endpoint = %name, "refresh asked for by the admin API");
+    let refreshed = act(&host, host.control.refresh(&name)).await?;
+    let _ = swapped(Ok(refreshed.record.clone()))?;
+    Ok(Json(refreshed))
+}
+
 #[derive(Deserialize)]
 struct RollbackQuery {
     to: Option<String>,
@@ -296,12 +340,14 @@ fn swapped(outcome: Result<SwapRecord, ControlError>) -> Answer<SwapRecord> {
     let record = outcome?;
     let error = match record.outcome.clone() {
         SwapOutcome::Swapped => return Ok(Json(record)),
-        SwapOutcome::Rejected(reason) | SwapOutcome::NeedsApproval(reason) => {
-            ControlError::Refused {
-                reason,
-                record: Some(Box::new(record)),
-            }
-        }
+        SwapOutcome::Rejected(reason) => ControlError::Refused {
+            reason,
+            record: Some(Box::new(record)),
+        },
+        SwapOutcome::NeedsApproval(reason) => ControlError::NeedsApproval {
+            reason,
+            record: Some(Box::new(record)),
+        },
         SwapOutcome::GivenUp(reason) | SwapOutcome::RolledBack(reason) => ControlError::GivenUp {
             reason,
             record: Some(Box::new(record)),
@@ -324,72 +370,4 @@ fn check_name(name: &str) -> Result<(), Failure> {
             Problem::new("bad-name", error.to_string()),
         )
     })
-}
-
-async fn read_component(request: Request<Body>) -> Result<bytes::Bytes, Failure> {
-    let too_large = || {
-        let text = format!("the component is larger than the limit of {COMPONENT_BYTES_MAX} bytes");
-        Failure(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            Problem::new("too-large", text),
-        )
-    };
-    let claimed = request.headers().get(header::CONTENT_LENGTH);
-    let claimed = claimed.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    if claimed.is_some_and(|length| length > COMPONENT_BYTES_MAX) {
-        return Err(too_large());
-    }
-    let limit = usize::try_from(COMPONENT_BYTES_MAX).unwrap_or(usize::MAX);
-    let reading = to_bytes(request.into_body(), limit);
-    let bytes = match tokio::time::timeout(BODY_TIME_MAX, reading).await {
-        Ok(Ok(bytes)) => bytes,
-        // Without a length in advance, passing the limit is seen only here.
-        Ok(Err(_)) if claimed.is_none() => return Err(too_large()),
-        Ok(Err(error)) => {
-            let text = format!("the body broke off: {error}");
-            return Err(Failure(
-                StatusCode::BAD_REQUEST,
-                Problem::new("bad-request", text),
-            ));
-        }
-        Err(_) => {
-            let text = format!("the body did not arrive within {BODY_TIME_MAX:?}");
-            return Err(Failure(
-                StatusCode::REQUEST_TIMEOUT,
-                Problem::new("too-slow", text),
-            ));
-        }
-    };
-    if bytes.is_empty() {
-        let text = "expected a component as the body, found nothing";
-        return Err(Failure(
-            StatusCode::BAD_REQUEST,
-            Problem::new("bad-request", text),
-        ));
-    }
-    Ok(bytes)
-}
-
-/// A problem and its status.
-struct Failure(StatusCode, Problem);
-
-impl IntoResponse for Failure {
-    fn into_response(self) -> Response {
-        (self.0, Json(self.1)).into_response()
-    }
-}
-
-impl From<ControlError> for Failure {
-    fn from(error: ControlError) -> Self {
-        let text = error.to_string();
-        let (status, code, record) = match error {
-            ControlError::NotFound { .. } => (StatusCode::NOT_FOUND, "endpoint-not-found", None),
-            ControlError::Refused { record, .. } => (StatusCode::CONFLICT, "refused", record),
-            ControlError::GivenUp { record, .. } => (StatusCode::CONFLICT, "given-up", record),
-            ControlError::Failed { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "failed", None),
-        };
-        let mut problem = Problem::new(code, text);
-        problem.record = record;
-        Self(status, problem)
-    }
 }

@@ -109,6 +109,14 @@ async fn actions_reach_the_control_with_their_arguments() {
             assert_eq!(record.outcome, SwapOutcome::Swapped);
             client.rollback("counter", Some("1.0.0+build &x")).unwrap();
             client.rollback("counter", None).unwrap();
+            let code: [(&str, &[u8]); 2] = [("counter", b"one"), ("other", b"second")];
+            let all = client.swap_together(&code).unwrap();
+            assert_eq!((all.len(), all[1].endpoint.as_str()), (2, "other"));
+            assert_eq!(client.rehearse("counter", b"code").unwrap().messages, 3);
+            let failure = client.rehearse("counter", b"bad").unwrap().failure;
+            assert_eq!(failure.as_deref(), Some("not a component"));
+            client.approve("counter").unwrap();
+            assert_eq!(client.refresh("counter").unwrap().memory_before, 9 << 20);
             assert_eq!(client.restart("counter").unwrap().done, "restarted");
             assert_eq!(client.stop("counter").unwrap().done, "stopped");
         })
@@ -117,6 +125,11 @@ async fn actions_reach_the_control_with_their_arguments() {
         "swap 100000 bytes",
         "rollback to 1.0.0+build &x",
         "rollback to the one before",
+        "swap together counter 3 bytes, other 6 bytes",
+        "rehearse 4 bytes",
+        "rehearse 3 bytes",
+        "approve",
+        "refresh",
         "restart",
         "stop",
     ];
@@ -144,8 +157,59 @@ async fn a_refusal_says_why_and_carries_its_record() {
             };
             assert_eq!((status, problem.code.as_str()), (409, "refused"));
             assert!(problem.error.contains("not a component") && problem.record.is_some());
+            let (status, code, text) = self::problem(client.swap("counter", b"greedy"));
+            assert_eq!((status, code.as_str()), (409, "needs-approval"), "{text}");
         })
         .await;
+}
+
+#[tokio::test]
+async fn what_does_not_wait_cannot_be_approved() {
+    let running = start(FakeControl {
+        nothing_held: true,
+        ..FakeControl::default()
+    })
+    .await;
+    let outcome = running
+        .with_client(|client| client.approve("counter"))
+        .await;
+    let (status, code, text) = problem(outcome);
+    assert_eq!((status, code.as_str()), (409, "nothing-held"), "{text}");
+}
+
+/// The query says how the body is cut; whatever does not fit is said before anything is swapped.
+#[tokio::test]
+async fn components_that_come_together_are_cut_as_the_query_says() {
+    let running = start(FakeControl::default()).await;
+    let host = running.server.address();
+    let token = std::fs::read_to_string(running.token()).unwrap();
+    for (query, expected) in [
+        ("", "expected 1 to 16 endpoints"),
+        (
+            "?counter=3",
+            "the body has 4 bytes, 1 more than the 1 components together",
+        ),
+        (
+            "?counter=5",
+            "`counter`: expected a number of bytes, of which 4 are left",
+        ),
+        (
+            "?counter=2&other=x",
+            "`other`: expected a number of bytes, of which 2 are left",
+        ),
+        ("?counter=2&counter=2", "`counter` is named twice"),
+        ("?a%20b=4", "not allowed in an endpoint name"),
+        ("?nobody=4", "no endpoint named `nobody`"),
+    ] {
+        let request = format!(
+            "POST /v1/swap{query} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\
+             Authorization: Bearer {}\r\nContent-Length: 4\r\n\r\ncode",
+            token.trim()
+        );
+        let answer = running.raw(request).await;
+        assert!(answer.contains(expected), "{query}: {answer}");
+    }
+    assert!(running.asked.lock().unwrap().is_empty());
 }
 
 #[tokio::test]

@@ -6,12 +6,13 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use crate::admin::api::HostStatus;
+use crate::admin::api::{HostStatus, Refreshed, Swapped};
 use crate::admin::{Control, ControlError, Pending};
 use crate::component::code::Code;
 use crate::component::metadata::Metadata;
 use crate::endpoint::SwapError;
 use crate::endpoint::record::SwapRecord;
+use crate::endpoint::rehearsal::Rehearsal;
 use crate::endpoint::status::EndpointStatus;
 use crate::error::{RpcError, with_causes};
 use crate::plugins::{InstallError, Installed, PluginDirectory, PluginError};
@@ -91,12 +92,98 @@ impl Control for UpControl {
                         version.version
                     ),
                 }),
-                Err(InstallError::Plugin(error)) => Err(of_plugin(error, missing)),
-                Err(error @ InstallError::Write { .. }) => Err(ControlError::Failed {
-                    reason: with_causes(&error),
-                }),
-                Err(error) => Err(refused(error.to_string())),
+                Err(error) => Err(of_install(error, missing)),
             }
+        })
+    }
+
+    fn swap_together(&self, swaps: Vec<(String, Bytes)>) -> Pending<Vec<Swapped>> {
+        let (env, directory) = (self.env.clone(), self.directory.clone());
+        let unknown = swaps.iter().find(|(name, _)| env.status_of(name).is_none());
+        let unknown = unknown.map(|(name, _)| self.not_found(name));
+        let first = swaps.first().map(|(name, _)| name.as_str());
+        let missing = self.not_found(first.unwrap_or_default());
+        Box::pin(async move {
+            if let Some(unknown) = unknown {
+                return Err(unknown);
+            }
+            let Parted { plugins, others } = Parted::of(swaps, |name| directory.plugin_of(name))?;
+            for (name, code) in &others {
+                if name == ENDPOINT_VERIFIER {
+                    stays_a_verifier(&env, code).await?;
+                }
+            }
+            let swapped = if plugins.is_empty() {
+                let names: Vec<_> = others.iter().map(|(name, _)| name.clone()).collect();
+                let swaps = others.into_iter().map(|(name, code)| (name, code, None));
+                let records = env.swap_together(swaps.collect(), "admin").await;
+                let records = records.map_err(|error| of_swap(error, missing))?;
+                names.into_iter().zip(records).collect()
+            } else {
+                let installed = directory.install_together(plugins, others).await;
+                installed.map_err(|error| of_install(error, missing))?
+            };
+            let swapped = swapped.into_iter();
+            Ok(swapped
+                .map(|(endpoint, record)| Swapped { endpoint, record })
+                .collect())
+        })
+    }
+
+    fn rehearse(&self, name: &str, bytes: Bytes) -> Pending<Rehearsal> {
+        let (env, directory) = (self.env.clone(), self.directory.clone());
+        let (name, missing) = (name.to_owned(), self.not_found(name));
+        Box::pin(async move {
+            let code = Code::from_bytes(bytes);
+            // What a swap would take them from.
+            let settings = match directory.plugin_of(&name) {
+                Some(plugin) => match directory.settings_of(&plugin).await {
+                    Ok(settings) => Some(settings),
+                    Err(error) => return Err(of_plugin(error, missing)),
+                },
+                None => None,
+            };
+            let rehearsed = env.rehearse(&name, &code, settings).await;
+            rehearsed.map_err(|error| of_swap(error, missing))
+        })
+    }
+
+    fn approve(&self, name: &str) -> Pending<SwapRecord> {
+        let (env, directory) = (self.env.clone(), self.directory.clone());
+        let (name, missing) = (name.to_owned(), self.not_found(name));
+        Box::pin(async move {
+            match directory.plugin_of(&name) {
+                Some(plugin) => {
+                    let approved = directory.approve(&plugin).await;
+                    approved.map_err(|error| of_plugin(error, missing))
+                }
+                None => {
+                    if let (ENDPOINT_VERIFIER, Some((code, _))) = (name.as_str(), env.held(&name)) {
+                        stays_a_verifier(&env, &code).await?;
+                    }
+                    match env.approve(&name, "approval").await {
+                        Ok((record, _granted)) => Ok(record),
+                        Err(error) => Err(of_swap(error, missing)),
+                    }
+                }
+            }
+        })
+    }
+
+    fn refresh(&self, name: &str) -> Pending<Refreshed> {
+        let env = self.env.clone();
+        let (name, missing) = (name.to_owned(), self.not_found(name));
+        Box::pin(async move {
+            let memory = || env.status_of(&name).map(|status| status.memory_bytes);
+            let memory_before = memory().unwrap_or_default();
+            let record = env.refresh(&name, "admin").await;
+            let record = record.map_err(|error| of_swap(error, missing))?;
+            let memory_after = memory().unwrap_or_default();
+            Ok(Refreshed {
+                record,
+                memory_before,
+                memory_after,
+            })
         })
     }
 
@@ -180,10 +267,63 @@ async fn stays_a_verifier(env: &RpcEnv, code: &Code) -> Result<(), ControlError>
     }
 }
 
+/// What is to be swapped together, by the way in which it is swapped.
+struct Parted {
+    plugins: Vec<(String, Bytes)>,
+    others: Vec<(String, Code)>,
+}
+
+impl Parted {
+    /// Endpoints of one plugin run from one file, so they can only get the same one.
+    fn of(
+        swaps: Vec<(String, Bytes)>,
+        plugin_of: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, ControlError> {
+        let mut parted = Self {
+            plugins: Vec::new(),
+            others: Vec::new(),
+        };
+        for (name, bytes) in swaps {
+            let Some(plugin) = plugin_of(&name) else {
+                parted.others.push((name, Code::from_bytes(bytes)));
+                continue;
+            };
+            match parted.plugins.iter().find(|(other, _)| *other == plugin) {
+                None => parted.plugins.push((plugin, bytes)),
+                Some((_, same)) if *same == bytes => {}
+                Some(_) => {
+                    return Err(refused(format!(
+                        "`{name}` runs from {plugin}.wasm, for which there is another file already; \
+                         give all endpoints of one plugin the same file"
+                    )));
+                }
+            }
+        }
+        Ok(parted)
+    }
+}
+
 fn refused(reason: String) -> ControlError {
     ControlError::Refused {
         reason,
         record: None,
+    }
+}
+
+fn of_install(error: InstallError, missing: ControlError) -> ControlError {
+    let reason = error.to_string();
+    match error {
+        InstallError::Plugin(error) => of_plugin(error, missing),
+        error @ InstallError::Write { .. } => ControlError::Failed {
+            reason: with_causes(&error),
+        },
+        InstallError::Together {
+            gave_up: true,
+            record,
+            ..
+        } => ControlError::GivenUp { reason, record },
+        InstallError::Together { record, .. } => ControlError::Refused { reason, record },
+        _ => refused(reason),
     }
 }
 
@@ -198,8 +338,15 @@ fn of_plugin(error: PluginError, missing: ControlError) -> ControlError {
             reason: text,
             record,
         },
+        PluginError::NeedsApproval { record, .. } => ControlError::NeedsApproval {
+            reason: text,
+            record,
+        },
+        PluginError::NothingHeld { .. } => ControlError::NothingHeld { reason: text },
         PluginError::Unknown { .. } => missing,
-        PluginError::Busy { .. } | PluginError::Closed => ControlError::Failed { reason: text },
+        PluginError::NotWritten { .. } | PluginError::Busy { .. } | PluginError::Closed => {
+            ControlError::Failed { reason: text }
+        }
     }
 }
 
@@ -215,14 +362,13 @@ fn of_swap(error: SwapError, missing: ControlError) -> ControlError {
             reason,
             record: Some(record),
         },
-        SwapError::NeedsApproval { record, .. } => ControlError::Refused {
+        SwapError::NeedsApproval { record, .. } => ControlError::NeedsApproval {
             reason,
             record: Some(record),
         },
+        SwapError::NothingHeld { .. } => ControlError::NothingHeld { reason },
         SwapError::AlreadyRuns { .. }
         | SwapError::NoSuchVersion { .. }
-        | SwapError::Unfit { .. }
-        | SwapError::NothingHeld { .. }
         | SwapError::NotTogether { .. } => refused(reason),
         SwapError::Stopped { .. } => ControlError::Failed { reason },
     }
