@@ -12,7 +12,8 @@ use crate::transport::TransportError;
 
 /// The help text about exit codes.
 pub const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 bad arguments or input, 3 not found, \
-                              4 host not reached, 5 refused (what ran goes on), 130 interrupted";
+                              4 host not reached, 5 refused, or a dry run \
+                              that would be (what ran goes on), 130 interrupted";
 
 pub(super) const FAILED: u8 = 1;
 pub(super) const BAD_INPUT: u8 = 2;
@@ -25,6 +26,14 @@ pub(super) const INTERRUPTED: u8 = 130;
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(super) struct BadInput(pub(super) String);
+
+/// A dry run found that the swap would fail.
+#[derive(Debug, thiserror::Error)]
+#[error("the swap of `{endpoint}` would fail: {reason}")]
+pub(super) struct WouldFail {
+    pub(super) endpoint: String,
+    pub(super) reason: String,
+}
 
 /// Ctrl-C.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +58,9 @@ fn code_of_one(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
     ) || matches!(cause.downcast_ref(), Some(AdminError::NotLoopback { .. }))
     {
         return Some(BAD_INPUT);
+    }
+    if cause.is::<WouldFail>() {
+        return Some(REFUSED);
     }
     if cause.is::<Interrupted>() {
         return Some(INTERRUPTED);
@@ -116,5 +128,7 @@ mod tests {
             cause: "refused".to_owned(),
         };
         check(unreachable.into(), NOT_REACHED);
+        let (endpoint, reason) = ("a".to_owned(), "no".to_owned());
+        check(WouldFail { endpoint, reason }.into(), REFUSED);
     }
 }

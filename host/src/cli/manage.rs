@@ -1,29 +1,15 @@
-//! `instar swap`, `rollback`, `history`, `restart`, `stop`: what an operator does to an endpoint,
-//! through the admin API of its host.
+//! `instar rollback`, `approve`, `refresh`, `restart`, `stop`: what an operator does to an endpoint that
+//! takes no more than its name, through the admin API of its host.
 
-use std::path::PathBuf;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use clap::Args;
 use indicatif::ProgressBar;
 
 use super::Admin;
-use super::output::{Output, duration, short, size, table};
+use super::output::{Output, duration, size};
 use crate::admin::api::Done;
-use crate::component::code::Code;
-use crate::endpoint::record::{SwapOutcome, SwapRecord};
-
-/// Replaces the code of an endpoint while it works. If the endpoint comes from a plugin directory,
-/// the file there is replaced as well.
-#[derive(Args)]
-pub(super) struct Swap {
-    /// The endpoint.
-    name: String,
-    /// The component.
-    file: PathBuf,
-    #[command(flatten)]
-    admin: Admin,
-}
+use crate::endpoint::record::SwapRecord;
 
 /// Goes back to an earlier version that the host keeps.
 #[derive(Args)]
@@ -37,9 +23,21 @@ pub(super) struct Rollback {
     admin: Admin,
 }
 
-/// Shows the swaps that were tried on an endpoint, oldest first.
+/// Swaps an endpoint to the version that waits for approval, and grants what that version wants. If the
+/// endpoint comes from a plugin directory, the grants are written into `NAME.toml` there, so that they
+/// last; all endpoints of that plugin are swapped.
 #[derive(Args)]
-pub(super) struct History {
+pub(super) struct Approve {
+    /// The endpoint. `instar status` shows what waits.
+    name: String,
+    #[command(flatten)]
+    admin: Admin,
+}
+
+/// Puts the same code with the same state into a new instance. A component never gives back memory that
+/// it took once; this does.
+#[derive(Args)]
+pub(super) struct Refresh {
     /// The endpoint.
     name: String,
     #[command(flatten)]
@@ -65,17 +63,6 @@ pub(super) struct Stop {
     admin: Admin,
 }
 
-impl Swap {
-    pub(super) fn run(self, output: Output) -> anyhow::Result<()> {
-        let code = Code::from_file(&self.file)?;
-        let client = self.admin.client()?;
-        let working = spinner(&format!("swapping `{}`", self.name));
-        let record = client.swap(&self.name, code.bytes());
-        working.finish_and_clear();
-        output.print(&record?, swapped)
-    }
-}
-
 impl Rollback {
     pub(super) fn run(self, output: Output) -> anyhow::Result<()> {
         let client = self.admin.client()?;
@@ -86,12 +73,31 @@ impl Rollback {
     }
 }
 
-impl History {
+impl Approve {
     pub(super) fn run(self, output: Output) -> anyhow::Result<()> {
-        let records = self.admin.client()?.history(&self.name)?;
-        output.print(&records, |records| match records.is_empty() {
-            true => format!("`{}` was never swapped", self.name),
-            false => history(records),
+        let client = self.admin.client()?;
+        let working = spinner(&format!("approving the held version of `{}`", self.name));
+        let record = client.approve(&self.name);
+        working.finish_and_clear();
+        output.print(&record?, swapped)
+    }
+}
+
+impl Refresh {
+    pub(super) fn run(self, output: Output) -> anyhow::Result<()> {
+        let client = self.admin.client()?;
+        let working = spinner(&format!("refreshing `{}`", self.name));
+        let refreshed = client.refresh(&self.name);
+        working.finish_and_clear();
+        output.print(&refreshed?, |refreshed| {
+            format!(
+                "`{}` {} of memory -> {}: stood still for {}; {} of state",
+                self.name,
+                size(refreshed.memory_before as u64),
+                size(refreshed.memory_after as u64),
+                duration(refreshed.record.phases.pause),
+                size(refreshed.record.state_bytes as u64)
+            )
         })
     }
 }
@@ -115,13 +121,13 @@ fn done_text(done: &Done) -> String {
 }
 
 /// Shown on a terminal only, and only if it takes a moment.
-fn spinner(text: &str) -> ProgressBar {
+pub(super) fn spinner(text: &str) -> ProgressBar {
     let bar = ProgressBar::new_spinner().with_message(text.to_owned());
     bar.enable_steady_tick(Duration::from_millis(250));
     bar
 }
 
-fn swapped(record: &SwapRecord) -> String {
+pub(super) fn swapped(record: &SwapRecord) -> String {
     let phases = &record.phases;
     format!(
         "{} -> {}: stood still for {} (snapshot {}, restore {}, flip {}); {} of state, {} messages waited",
@@ -134,35 +140,4 @@ fn swapped(record: &SwapRecord) -> String {
         size(record.state_bytes as u64),
         record.queue_depth
     )
-}
-
-fn history(records: &[SwapRecord]) -> String {
-    let head = [
-        "#", "ago", "by", "from", "to", "digest", "pause", "state", "outcome",
-    ];
-    let mut rows = vec![head.map(str::to_owned).to_vec()];
-    for record in records {
-        let ago = SystemTime::now()
-            .duration_since(record.at)
-            .unwrap_or_default();
-        let outcome = match &record.outcome {
-            SwapOutcome::Swapped => "swapped".to_owned(),
-            SwapOutcome::Rejected(reason) => format!("rejected: {reason}"),
-            SwapOutcome::GivenUp(reason) => format!("given up: {reason}"),
-            SwapOutcome::NeedsApproval(reason) => format!("needs approval: {reason}"),
-            SwapOutcome::RolledBack(reason) => reason.clone(),
-        };
-        rows.push(vec![
-            record.number.to_string(),
-            duration(ago),
-            record.by.clone(),
-            record.from.version.clone(),
-            record.to.version.clone(),
-            short(&record.to.digest).to_owned(),
-            duration(record.phases.pause),
-            size(record.state_bytes as u64),
-            outcome,
-        ]);
-    }
-    table(&rows)
 }

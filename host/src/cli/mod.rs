@@ -7,11 +7,14 @@ mod ask;
 mod build;
 mod control;
 mod exit;
+mod history;
 mod inspect;
 mod manage;
 mod new;
 mod output;
+mod rehearsal;
 mod status;
+mod swap;
 mod up;
 
 use std::path::PathBuf;
@@ -47,12 +50,16 @@ enum Command {
     Ask(ask::Ask),
     /// Send an endpoint a message that wants no answer.
     Send(ask::Send),
-    /// Replace the code of an endpoint while it works.
-    Swap(manage::Swap),
+    /// Replace the code of one endpoint, or of several together, while they work.
+    Swap(swap::Swap),
+    /// Swap to the version that waits for approval, and grant what it wants.
+    Approve(manage::Approve),
     /// Go back to an earlier version of an endpoint.
     Rollback(manage::Rollback),
     /// Show the swaps that were tried on an endpoint.
-    History(manage::History),
+    History(history::History),
+    /// Give memory back: the same code with the same state in a new instance.
+    Refresh(manage::Refresh),
     /// Give an endpoint a fresh instance; revives one that failed.
     Restart(manage::Restart),
     /// Stop an endpoint.
@@ -107,6 +114,8 @@ pub fn run() -> ExitCode {
         Command::Ask(ask) => block_on(ask.run(output)),
         Command::Send(send) => block_on(send.run(output)),
         Command::Swap(swap) => swap.run(output),
+        Command::Approve(approve) => approve.run(output),
+        Command::Refresh(refresh) => refresh.run(output),
         Command::Rollback(rollback) => rollback.run(output),
         Command::History(history) => history.run(output),
         Command::Restart(restart) => restart.run(output),
@@ -186,6 +195,11 @@ mod tests {
             &["instar", "--json", "status"][..],
             &["instar", "ask", "instar://a@h:1", "a.Kind", "{}", "--json"],
             &["instar", "history", "a", "--json"],
+            &["instar", "history", "a", "--phases", "--json"],
+            &["instar", "swap", "a", "a.wasm", "--dry-run", "--json"],
+            &["instar", "swap", "a=a.wasm", "b=b.wasm", "--json"],
+            &["instar", "approve", "a", "--json"],
+            &["instar", "refresh", "a", "--json"],
             &["instar", "inspect", "a.wasm", "--json"],
         ] {
             assert!(

@@ -108,6 +108,54 @@ pub(super) fn duration(duration: Duration) -> String {
     }
 }
 
+/// A duration in its largest unit: `3 min`, `2 d`. For tables.
+pub(super) fn brief(duration: Duration) -> String {
+    match duration.as_secs() {
+        0 => format!("{} ms", duration.as_millis()),
+        seconds @ 1..60 => format!("{seconds} s"),
+        seconds @ 60..3600 => format!("{} min", seconds / 60),
+        seconds @ 3600..86_400 => format!("{} h", seconds / 3600),
+        seconds => format!("{} d", seconds / 86_400),
+    }
+}
+
+/// Text of at most `most` characters; the last one shows that there was more.
+pub(super) fn cut(text: &str, most: usize) -> String {
+    if text.chars().count() <= most {
+        return text.to_owned();
+    }
+    let kept = text.chars().take(most.saturating_sub(1));
+    kept.chain(['…']).collect()
+}
+
+/// Text in lines of at most `columns` characters, `indent` included. A longer word is broken.
+pub(super) fn wrap(text: &str, indent: &str, columns: usize) -> Vec<String> {
+    let room = columns.saturating_sub(indent.chars().count()).max(1);
+    let mut lines: Vec<String> = Vec::new();
+    let (mut line, mut width) = (String::new(), 0);
+    for word in text.split_whitespace() {
+        let length = word.chars().count();
+        if width > 0 && width + 1 + length > room {
+            lines.push(std::mem::take(&mut line));
+            width = 0;
+        }
+        if width > 0 {
+            line.push(' ');
+            width += 1;
+        }
+        for c in word.chars() {
+            if width == room {
+                lines.push(std::mem::take(&mut line));
+                width = 0;
+            }
+            line.push(c);
+            width += 1;
+        }
+    }
+    lines.push(line);
+    lines.iter().map(|line| format!("{indent}{line}")).collect()
+}
+
 /// The beginning of a digest, enough to tell versions apart.
 pub(super) fn short(digest: &str) -> &str {
     digest.get(..12).unwrap_or(digest)
@@ -137,6 +185,17 @@ mod tests {
     }
 
     #[test]
+    fn long_text_is_wrapped_at_words_and_a_long_word_is_broken() {
+        assert_eq!(wrap("aa bb cc", "  ", 7), ["  aa bb", "  cc"]);
+        assert_eq!(wrap("abcdefg h", "", 3), ["abc", "def", "g h"]);
+        assert_eq!(wrap("", "  ", 7), ["  "]);
+        assert_eq!(
+            (cut("abcd", 4), cut("abcde", 4)),
+            ("abcd".to_owned(), "abc…".to_owned())
+        );
+    }
+
+    #[test]
     fn sizes_and_durations_are_for_people() {
         assert_eq!(size(1023), "1023 B");
         assert_eq!(size(1536), "1.5 KiB");
@@ -145,5 +204,8 @@ mod tests {
         assert_eq!(duration(Duration::from_micros(250)), "250 us");
         assert_eq!(duration(Duration::from_micros(1250)), "1.250 ms");
         assert_eq!(duration(Duration::from_secs(200)), "3 min 20 s");
+        assert_eq!(brief(Duration::from_millis(7)), "7 ms");
+        assert_eq!(brief(Duration::from_secs(200)), "3 min");
+        assert_eq!(brief(Duration::from_secs(200_000)), "2 d");
     }
 }

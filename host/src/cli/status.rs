@@ -33,16 +33,12 @@ impl Status {
             });
             return output.print(&all, |_| String::new());
         }
-        let mut text = all(&status);
-        for plugin in plugins.iter().filter(|plugin| plugin["reason"].is_string()) {
-            text.push_str(&format!(
-                "\nplugin {}: {}: {}",
-                plugin["plugin"].as_str().unwrap_or("?"),
-                plugin["state"].as_str().unwrap_or("?"),
-                plugin["reason"].as_str().unwrap_or("?")
-            ));
-        }
-        line(&text)
+        let mut lines = vec![all(&status)];
+        let told = |endpoint: &EndpointStatus| plugins.iter().any(|plugin| waits(plugin, endpoint));
+        let notes = |endpoint| notes(endpoint, !told(endpoint));
+        lines.extend(status.endpoints.iter().flat_map(notes));
+        lines.extend(plugins.iter().filter_map(plugin));
+        line(&lines.join("\n"))
     }
 }
 
@@ -54,6 +50,53 @@ fn state(state: &EndpointState) -> String {
         EndpointState::Restarting(reason) => format!("restarting: {reason}"),
         EndpointState::Failed(reason) => format!("FAILED: {reason}"),
     }
+}
+
+/// What became of a plugin file, if it is not simply loaded.
+fn plugin(plugin: &serde_json::Value) -> Option<String> {
+    let reason = plugin["reason"].as_str()?;
+    let name = plugin["plugin"].as_str().unwrap_or("?");
+    let state = plugin["state"].as_str().unwrap_or("?").replace('-', " ");
+    // Some reasons begin with the state, for they stand alone elsewhere.
+    Some(match reason.starts_with(&format!("{state}:")) {
+        true => format!("plugin {name}: {reason}"),
+        false => format!("plugin {name}: {state}: {reason}"),
+    })
+}
+
+/// True if the plugin file of this endpoint is the version that waits: then its line says so.
+fn waits(plugin: &serde_json::Value, endpoint: &EndpointStatus) -> bool {
+    let names = plugin["endpoints"].as_array();
+    let ours = names.is_some_and(|names| names.iter().any(|name| *name == *endpoint.name));
+    ours && plugin["state"] == "needs-approval"
+}
+
+/// What an operator should know of an endpoint beyond its numbers.
+fn notes(endpoint: &EndpointStatus, with_held: bool) -> Vec<String> {
+    let name = &endpoint.name;
+    let probation =
+        probation(endpoint).map(|text| format!("endpoint {name}: on probation: {text}"));
+    let held = held(endpoint).filter(|_| with_held).map(|text| {
+        format!("endpoint {name}: needs approval: {text}; `instar approve {name}` swaps to it")
+    });
+    probation.into_iter().chain(held).collect()
+}
+
+fn probation(endpoint: &EndpointStatus) -> Option<String> {
+    let probation = endpoint.probation.as_ref()?;
+    Some(format!(
+        "{} of {} messages; version {} would come back",
+        probation.messages, probation.messages_limit, probation.back_to.version
+    ))
+}
+
+fn held(endpoint: &EndpointStatus) -> Option<String> {
+    let held = endpoint.held.as_ref()?;
+    Some(format!(
+        "version {} wants {}",
+        held.id.version,
+        held.wants.join(" and ")
+    ))
 }
 
 fn all(status: &StatusReply) -> String {
@@ -99,6 +142,20 @@ fn one(endpoint: &EndpointStatus) -> String {
         row("swaps", endpoint.swaps.to_string()),
         row("crashes", endpoint.crashes.to_string()),
     ];
+    let more = [
+        ("probation", probation(endpoint)),
+        ("needs approval", held(endpoint)),
+        (
+            "last copy",
+            endpoint
+                .checkpoint_age
+                .map(|age| format!("{} ago", duration(age))),
+        ),
+    ];
+    rows.extend(
+        more.into_iter()
+            .filter_map(|(name, value)| Some(row(name, value?))),
+    );
     for (reason, count) in &endpoint.dead_letters {
         rows.push(row(&format!("dead letters ({reason})"), count.to_string()));
     }
@@ -176,5 +233,73 @@ mod tests {
             "{limits}"
         );
         assert!(lines.iter().all(|line| line.len() == 3), "{limits}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::admin::fake_control;
+    use crate::endpoint::record::{HeldVersion, VersionId};
+    use crate::endpoint::status::OnProbation;
+
+    fn version(version: &str) -> VersionId {
+        VersionId {
+            version: version.to_owned(),
+            digest: String::new(),
+        }
+    }
+
+    fn busy() -> EndpointStatus {
+        EndpointStatus {
+            held: Some(HeldVersion {
+                id: version("2.0.0"),
+                wants: vec!["the right `clock` (for its clock)".to_owned()],
+            }),
+            probation: Some(OnProbation {
+                back_to: version("0.9.0"),
+                messages: 3,
+                messages_limit: 1000,
+            }),
+            checkpoint_age: Some(Duration::from_secs(3)),
+            ..fake_control::endpoint("counter")
+        }
+    }
+
+    #[test]
+    fn what_waits_and_what_is_on_probation_is_told() {
+        let notes = notes(&busy(), true);
+        assert_eq!(
+            notes,
+            [
+                "endpoint counter: on probation: 3 of 1000 messages; version 0.9.0 would come back",
+                "endpoint counter: needs approval: version 2.0.0 wants the right `clock` (for its clock); \
+                 `instar approve counter` swaps to it",
+            ]
+        );
+        let text = one(&busy());
+        for line in ["probation", "needs approval", "last copy       3.0 s ago"] {
+            assert!(text.contains(line), "{text}");
+        }
+    }
+
+    /// The line of the file says it already.
+    #[test]
+    fn a_version_that_waits_is_told_once() {
+        let file = json!({
+            "plugin": "c", "endpoints": ["counter"], "state": "needs-approval",
+            "reason": "needs approval: version 2.0.0 wants more",
+        });
+        assert!(waits(&file, &busy()));
+        assert_eq!(notes(&busy(), false).len(), 1);
+        assert_eq!(
+            plugin(&file).as_deref(),
+            Some("plugin c: needs approval: version 2.0.0 wants more")
+        );
+        let rejected = json!({ "plugin": "c", "state": "rejected", "reason": "no" });
+        assert_eq!(plugin(&rejected).as_deref(), Some("plugin c: rejected: no"));
+        assert_eq!(plugin(&json!({ "plugin": "c", "reason": null })), None);
     }
 }
