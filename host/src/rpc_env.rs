@@ -373,7 +373,7 @@ impl RpcEnv {
     }
 
     /// Replaces the code of several endpoints, all or none: they stand still together, and none goes on
-    /// before all can. The records are in order of name.
+    /// before all can. The records are in the order of `swaps`.
     ///
     /// # Errors
     /// [`SwapError`]; every old version goes on. [`SwapError::NotTogether`] names the first that failed.
@@ -414,7 +414,10 @@ impl RpcEnv {
         name: &str,
         by: &str,
     ) -> Result<(SwapRecord, EndpointSettings), SwapError> {
-        let (code, settings) = self.held(name)?;
+        let held = self.endpoint(name)?.held();
+        let (code, settings) = held.ok_or_else(|| SwapError::NothingHeld {
+            endpoint: name.to_owned(),
+        })?;
         let wanted = Wanted {
             settings: Some(settings.clone()),
             approved: true,
@@ -425,14 +428,9 @@ impl RpcEnv {
     }
 
     /// What [`RpcEnv::approve`] would swap to: the code, and the settings that grant what it wants.
-    ///
-    /// # Errors
-    /// [`SwapError::NotFound`], [`SwapError::NothingHeld`].
-    pub fn held(&self, name: &str) -> Result<(Code, EndpointSettings), SwapError> {
-        let held = self.endpoint(name)?.held();
-        held.ok_or_else(|| SwapError::NothingHeld {
-            endpoint: name.to_owned(),
-        })
+    /// `None` where nothing is held.
+    pub fn held(&self, name: &str) -> Option<(Code, EndpointSettings)> {
+        self.inner.dispatcher.find(name)?.held()
     }
 
     /// Puts the running code in a new instance with the same state. Memory that Wasm took and never

@@ -369,6 +369,7 @@ fn of_swap(error: SwapError, missing: ControlError) -> ControlError {
         SwapError::NothingHeld { .. } => ControlError::NothingHeld { reason },
         SwapError::AlreadyRuns { .. }
         | SwapError::NoSuchVersion { .. }
+        | SwapError::Unfit { .. }
         | SwapError::NotTogether { .. } => refused(reason),
         SwapError::Stopped { .. } => ControlError::Failed { reason },
     }

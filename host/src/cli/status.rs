@@ -203,41 +203,6 @@ fn limits(endpoint: &EndpointStatus) -> Vec<Vec<String>> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::admin::fake_control;
-
-    #[test]
-    fn every_limit_is_shown_with_its_use() {
-        let shown = one(&fake_control::endpoint("counter"));
-        let (_, limits) = shown.split_once("\n\n").unwrap();
-        let lines: Vec<Vec<&str>> = limits
-            .lines()
-            .map(|line| {
-                line.split("  ")
-                    .map(str::trim)
-                    .filter(|cell| !cell.is_empty())
-                    .collect()
-            })
-            .collect();
-        assert_eq!(lines[0], ["limit", "used", "most"]);
-        assert!(
-            lines.contains(&vec!["memory", "1.0 MiB", "64.0 MiB"]),
-            "{limits}"
-        );
-        assert!(
-            lines.contains(&vec!["table_elements", "300", "20000"]),
-            "{limits}"
-        );
-        assert!(
-            lines.contains(&vec!["turn", "3.000 ms", "10.0 s"]),
-            "{limits}"
-        );
-        assert!(lines.iter().all(|line| line.len() == 3), "{limits}");
-    }
-}
-
-#[cfg(test)]
-mod tests {
     use std::time::Duration;
 
     use super::*;
@@ -301,5 +266,34 @@ mod tests {
         let rejected = json!({ "plugin": "c", "state": "rejected", "reason": "no" });
         assert_eq!(plugin(&rejected).as_deref(), Some("plugin c: rejected: no"));
         assert_eq!(plugin(&json!({ "plugin": "c", "reason": null })), None);
+    }
+
+    #[test]
+    fn every_limit_is_shown_with_its_use() {
+        let shown = one(&fake_control::endpoint("counter"));
+        let (_, limits) = shown.split_once("\n\n").unwrap();
+        let lines: Vec<Vec<&str>> = limits
+            .lines()
+            .map(|line| {
+                line.split("  ")
+                    .map(str::trim)
+                    .filter(|cell| !cell.is_empty())
+                    .collect()
+            })
+            .collect();
+        assert_eq!(lines[0], ["limit", "used", "most"]);
+        assert!(
+            lines.contains(&vec!["memory", "1.0 MiB", "64.0 MiB"]),
+            "{limits}"
+        );
+        assert!(
+            lines.contains(&vec!["table_elements", "300", "20000"]),
+            "{limits}"
+        );
+        assert!(
+            lines.contains(&vec!["turn", "3.000 ms", "10.0 s"]),
+            "{limits}"
+        );
+        assert!(lines.iter().all(|line| line.len() == 3), "{limits}");
     }
 }

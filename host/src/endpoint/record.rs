@@ -54,7 +54,7 @@ pub enum SwapOutcome {
     Rejected(String),
     /// The endpoint stood still, the new version failed, the old one went on with its state.
     GivenUp(String),
-    /// It wants more than was granted. It is held until somebody approves it.
+    /// It wants this beyond what was granted. It is held until somebody approves it.
     NeedsApproval(String),
     /// The new version failed on probation: the one before is back, with its state and all that came
     /// since.

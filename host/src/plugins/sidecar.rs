@@ -59,7 +59,7 @@ const BYTES: RangeInclusive<u64> = 64 << 10..=4 << 30;
 const TABLE: RangeInclusive<u64> = 1..=20_000;
 const INSTANCES: RangeInclusive<u64> = 1..=64;
 /// Bytes of a message: room for the longest kind, up to the largest frame.
-const MESSAGE: RangeInclusive<u64> = 1 << 10..=1 << 30;
+const MESSAGE_BYTES: RangeInclusive<u64> = 1 << 10..=1 << 30;
 const INBOX: RangeInclusive<u64> = 1..=1 << 20;
 const OPEN: RangeInclusive<u64> = 1..=1 << 20;
 const TIMERS: RangeInclusive<u64> = 0..=1 << 20;
@@ -349,7 +349,7 @@ fn limits(table: &Table) -> Result<Limits, SidecarError> {
             .count("core_instances", INSTANCES)?
             .unwrap_or(default.core_instances),
         message_bytes: section
-            .size("message", MESSAGE)?
+            .size("message", MESSAGE_BYTES)?
             .unwrap_or(default.message_bytes),
         inbox: section.count("inbox", INBOX)?.unwrap_or(default.inbox),
         turn: section.time("turn", PHASE)?.unwrap_or(default.turn),

@@ -60,7 +60,6 @@ fn each_key_is_read() {
     }
     assert_eq!(sidecar.settings.config["greeting"], "hello");
     let expected = Limits {
-        refresh_above: None,
         memory_bytes: 32 << 20,
         table_elements: 500,
         core_instances: 6,

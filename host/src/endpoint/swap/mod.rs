@@ -300,7 +300,7 @@ fn hold(
     wants: Vec<Want>,
 ) -> SwapError {
     let texts: Vec<String> = wants.iter().map(Want::to_string).collect();
-    record.outcome = SwapOutcome::NeedsApproval(format!("it wants {}", texts.join(", ")));
+    record.outcome = SwapOutcome::NeedsApproval(texts.join(", "));
     let record = lock(&endpoint.history).file(record);
     tracing::warn!(
         endpoint = endpoint.name(),

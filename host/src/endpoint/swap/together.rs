@@ -21,14 +21,15 @@ use super::{aside, submit, wait_for};
 /// # Cancellation
 /// As [`swap`].
 pub(crate) async fn swap_together(
-    mut wanted: Vec<Wanted>,
+    wanted: Vec<Wanted>,
     by: &str,
 ) -> Result<Vec<SwapRecord>, SwapError> {
-    // One order for everybody: two groups with common endpoints do not wait for each other.
-    wanted.sort_by(|a, b| a.endpoint.name().cmp(b.endpoint.name()));
     let endpoints: Vec<_> = wanted.iter().map(|w| Arc::clone(&w.endpoint)).collect();
+    // One order for everybody: two groups with common endpoints do not wait for each other.
+    let mut in_order = endpoints.clone();
+    in_order.sort_by(|a, b| a.name().cmp(b.name()));
     let mut one_at_a_time = Vec::new();
-    for endpoint in &endpoints {
+    for endpoint in &in_order {
         one_at_a_time.push(endpoint.swapping.lock().await);
     }
     let mut ready_aside = Vec::new();
