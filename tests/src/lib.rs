@@ -1,5 +1,7 @@
 //! Harness: what the integration tests, the benches and the demo share.
 
+pub mod load;
+
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::OnceLock;
