@@ -2,6 +2,10 @@
 
 pub mod load;
 
+pub mod proxy;
+
+pub mod schedule;
+
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::OnceLock;

@@ -116,7 +116,7 @@ impl World {
         }
         let hub = eventually("all numbers", || async {
             let hub = account(&self.hub, 0).await;
-            (hub.handled >= numbers && hub.waiting == 0).then_some(hub)
+            (hub.handled >= numbers && hub.waiting.is_empty()).then_some(hub)
         })
         .await;
         let counts = (hub.handled, hub.lost, hub.doubled, hub.reordered);
