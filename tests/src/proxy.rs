@@ -53,19 +53,23 @@ impl Proxy {
         self.port
     }
 
-    /// Cuts all connections, whatever is under way on them. New ones can be opened at once.
-    pub fn cut(&self) {
-        let mut all = self
-            .connections
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        all.abort_all();
+    /// Cuts all connections, whatever is under way on them, and waits until they are. New ones can be
+    /// opened meanwhile.
+    pub async fn cut(&self) {
+        let mut all = {
+            let mut all = self
+                .connections
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(&mut *all)
+        };
+        all.shutdown().await;
     }
 }
 
 impl Drop for Proxy {
     fn drop(&mut self) {
+        // The connections end with the set that the task holds.
         self.accepting.abort();
-        self.cut();
     }
 }

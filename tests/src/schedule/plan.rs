@@ -19,13 +19,16 @@ const CRASHES_MAX: u32 = 3;
 pub const GOOD: [&str; 3] = ["load-v1", "load-v2", "load-v3"];
 /// The version that is good until it traps.
 pub const FRAGILE: &str = "load-fragile";
+/// Bad in itself first; the last ones only show it when they get a state.
 const BAD: [&str; 5] = [
-    "bad-trap-in-restore",
-    "bad-refuse-in-restore",
     "bad-unreadable-state",
     "bad-wrong-version",
     "bad-trap-at-load",
+    "bad-trap-in-restore",
+    "bad-refuse-in-restore",
 ];
+/// How many of these are bad in itself.
+const BAD_IN_ITSELF: u64 = 3;
 
 /// What a sender sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,7 +128,10 @@ impl State {
             happenings.push((rng.below(60), self.leave_fragile(rng)));
         }
         while happenings.len() < count && self.running != FRAGILE {
-            if let Some(happening) = self.happening(rng) {
+            let crashed = happenings
+                .iter()
+                .any(|(_, before)| matches!(before, Happening::Crash | Happening::CrashAsked));
+            if let Some(happening) = self.happening(crashed, rng) {
                 happenings.push((rng.below(60), happening));
             }
         }
@@ -152,8 +158,13 @@ impl State {
         }
     }
 
-    fn happening(&mut self, rng: &mut Rng) -> Option<Happening> {
-        let bad = BAD[rng.below(BAD.len() as u64) as usize];
+    fn happening(&mut self, crashed: bool, rng: &mut Rng) -> Option<Happening> {
+        // Between a crash and the next start there is no state to be given.
+        let bad = match crashed {
+            true => BAD_IN_ITSELF,
+            false => BAD.len() as u64,
+        };
+        let bad = BAD[rng.below(bad) as usize];
         let good: Vec<_> = GOOD.into_iter().filter(|v| *v != self.running).collect();
         let good = good[rng.below(good.len() as u64) as usize];
         let back = u64::from(self.before.is_some_and(|before| before != FRAGILE));

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use fixture_load::{Account, Crash, CrashAsked, Release};
+use fixture_load::{Account, Crash, CrashAsked, Ping, Release};
 use instar_host::address::{EndpointAddress, RpcAddress};
 use instar_host::endpoint::record::SwapOutcome;
 use instar_host::endpoint::settings::EndpointSettings;
@@ -139,6 +139,9 @@ impl World {
                 item.shaky |= item.is_remote();
             }
         }
+        if happened.cuts > 0 {
+            self.meet_again().await?;
+        }
         let rest = self.rest(&before, &items).await?;
         let (mut ended, mut still) = (Vec::new(), Vec::new());
         for waiting in std::mem::take(&mut self.waiting) {
@@ -230,7 +233,7 @@ impl World {
             }
             Happening::Cut => {
                 happened.cuts += 1;
-                self.proxy.cut();
+                self.proxy.cut().await;
             }
             Happening::NewPeer => {
                 happened.cuts += 1;
@@ -247,6 +250,20 @@ impl World {
             Happening::ReleaseOther => release(&self.other).await?,
         }
         Ok(())
+    }
+
+    /// Asks from the other host until it is answered: whoever sends from there now does so over a
+    /// connection that was not cut.
+    async fn meet_again(&self) -> Result<(), String> {
+        let far = way(&self.peer, &self.proxy);
+        let began = tokio::time::Instant::now();
+        while began.elapsed() < REST {
+            if ask(&far, &Ping {}).await.is_ok() {
+                return Ok(());
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        }
+        Err(format!("the hosts do not meet again within {REST:?}"))
     }
 
     async fn swap(&self, to: &str, settings: Option<EndpointSettings>) -> Result<(), String> {
