@@ -2,6 +2,8 @@
 
 pub mod load;
 
+pub mod neighbour;
+
 pub mod proxy;
 
 pub mod schedule;

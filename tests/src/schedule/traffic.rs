@@ -9,9 +9,9 @@ use tokio::task::JoinHandle;
 
 use super::plan::What;
 use super::step::{Item, Told};
-use super::world::{HUB, OTHER};
+use super::world::{HUB, OTHER, REST};
 use crate::load::swaps;
-use crate::{DEADLINE, message};
+use crate::message;
 
 /// The way to the endpoint; another one once another host has come.
 pub(super) type Route = Arc<Mutex<EndpointRef>>;
@@ -79,7 +79,7 @@ impl Traffic {
                 tokio::time::sleep(std::time::Duration::from_millis(5)).await;
             }
         };
-        match tokio::time::timeout(DEADLINE, asking).await {
+        match tokio::time::timeout(REST, asking).await {
             Ok(outcome) => outcome.map(|()| burst),
             Err(_elapsed) => Err(format!("sender {} is not answered any more", self.sender)),
         }
@@ -105,7 +105,7 @@ impl Traffic {
     async fn ask(&self, mut item: Item) -> Result<Item, String> {
         let outcome = self.open(request(&item));
         match outcome.await {
-            Ok((Told::Open, _)) => Err(format!("no answer to {:?} within {DEADLINE:?}", item.key)),
+            Ok((Told::Open, _)) => Err(format!("no answer to {:?} within {REST:?}", item.key)),
             Ok((told, after)) => {
                 (item.told, item.after) = (told, after);
                 Ok(item)

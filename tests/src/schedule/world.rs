@@ -26,7 +26,7 @@ pub(super) const HUB: &str = "hub";
 /// The one that it asks and sends to.
 pub(super) const OTHER: &str = "other";
 /// How long a step may take to come to rest.
-const REST: std::time::Duration = std::time::Duration::from_secs(30);
+pub(super) const REST: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// Everything.
 pub struct World {
