@@ -62,7 +62,8 @@ fn nothing_comes_from_nowhere(
 ) -> Result<(), String> {
     let sent: BTreeSet<Key> = step.items.iter().map(|item| item.key).collect();
     for (key, times) in handled {
-        if !sent.contains(key) && !(*times == 1 && memory.limbo.remove(key)) {
+        let late = !sent.contains(key) && *times == 1 && memory.limbo.remove(key);
+        if !late && !sent.contains(key) {
             return Err(format!(
                 "{key:?} was handled {times} times in a step in which nobody sent it"
             ));

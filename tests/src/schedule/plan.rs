@@ -21,14 +21,17 @@ pub const GOOD: [&str; 3] = ["load-v1", "load-v2", "load-v3"];
 pub const FRAGILE: &str = "load-fragile";
 /// Bad in itself first; the last ones only show it when they get a state.
 const BAD: [&str; 5] = [
-    "bad-unreadable-state",
-    "bad-wrong-version",
-    "bad-trap-at-load",
+    BAD_IN_ITSELF[0],
+    BAD_IN_ITSELF[1],
+    BAD_IN_ITSELF[2],
     "bad-trap-in-restore",
     "bad-refuse-in-restore",
 ];
-/// How many of these are bad in itself.
-const BAD_IN_ITSELF: u64 = 3;
+const BAD_IN_ITSELF: [&str; 3] = [
+    "bad-unreadable-state",
+    "bad-wrong-version",
+    "bad-trap-at-load",
+];
 
 /// What a sender sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,7 +154,7 @@ impl State {
                 Happening::Rollback
             }
             _ => {
-                let good = GOOD[rng.below(3) as usize];
+                let good = rng.one_of(&GOOD).unwrap_or(GOOD[0]);
                 self.runs(good);
                 Happening::Swap(good)
             }
@@ -161,12 +164,11 @@ impl State {
     fn happening(&mut self, crashed: bool, rng: &mut Rng) -> Option<Happening> {
         // Between a crash and the next start there is no state to be given.
         let bad = match crashed {
-            true => BAD_IN_ITSELF,
-            false => BAD.len() as u64,
+            true => rng.one_of(&BAD_IN_ITSELF)?,
+            false => rng.one_of(&BAD)?,
         };
-        let bad = BAD[rng.below(bad) as usize];
         let good: Vec<_> = GOOD.into_iter().filter(|v| *v != self.running).collect();
-        let good = good[rng.below(good.len() as u64) as usize];
+        let good = rng.one_of(&good)?;
         let back = u64::from(self.before.is_some_and(|before| before != FRAGILE));
         let crash = u64::from(self.crashes < CRASHES_MAX);
         let fragile = FRAGILE_LEAST + rng.below(30);

@@ -11,7 +11,7 @@ impl Rng {
     }
 
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -21,7 +21,13 @@ impl Rng {
 
     /// A number below `bound`, which is more than 0.
     pub fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound.max(1)
+        self.number() % bound.max(1)
+    }
+
+    /// One of `choices`. None where there are none.
+    pub fn one_of<T: Copy>(&mut self, choices: &[T]) -> Option<T> {
+        let index = usize::try_from(self.below(choices.len() as u64)).ok()?;
+        choices.get(index).copied()
     }
 
     /// One of `choices`, each as often as its weight says. None where all weights are 0.
@@ -46,7 +52,7 @@ mod tests {
     fn a_seed_is_a_sequence() {
         let sequence = |seed| {
             let mut rng = Rng::new(seed);
-            (0..5).map(|_| rng.next()).collect::<Vec<_>>()
+            (0..5).map(|_| rng.number()).collect::<Vec<_>>()
         };
         assert_eq!(sequence(7), sequence(7));
         assert_ne!(sequence(7), sequence(8));

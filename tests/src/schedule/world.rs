@@ -35,8 +35,10 @@ pub struct World {
     proxy: Proxy,
     hub: EndpointRef,
     other: EndpointRef,
-    /// The way of the local senders, and that of the others.
-    routes: [Route; 2],
+    /// The way of the local senders.
+    near: Route,
+    /// That of the others.
+    far: Route,
     numbers: Vec<u64>,
     waiting: Vec<Waiting>,
     picture: Picture,
@@ -70,7 +72,8 @@ impl World {
         let proxy = Proxy::to(([127, 0, 0, 1], port).into()).await;
         let far = way(&peer, &proxy);
         let mut world = Self {
-            routes: [Arc::new(Mutex::new(hub.clone())), Arc::new(Mutex::new(far))],
+            near: Arc::new(Mutex::new(hub.clone())),
+            far: Arc::new(Mutex::new(far)),
             host,
             peer,
             proxy,
@@ -101,7 +104,10 @@ impl World {
             let traffic = Traffic {
                 sender: *sender,
                 number: self.numbers.get(*sender as usize).copied().unwrap_or(0),
-                route: Arc::clone(&self.routes[usize::from(*sender >= LOCAL_SENDERS)]),
+                route: Arc::clone(match *sender < LOCAL_SENDERS {
+                    true => &self.near,
+                    false => &self.far,
+                }),
                 host: self.host.clone(),
             };
             bursts.spawn(traffic.run(plan.clone()));
@@ -241,9 +247,7 @@ impl World {
                 let far = way(&new, &self.proxy);
                 let old = std::mem::replace(&mut self.peer, new);
                 old.shutdown().await;
-                let mut route = self.routes[1]
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner);
+                let mut route = self.far.lock().unwrap_or_else(PoisonError::into_inner);
                 *route = far;
             }
             Happening::Release => release(&self.hub).await?,
