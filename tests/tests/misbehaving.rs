@@ -416,3 +416,22 @@ async fn a_right_that_was_not_granted_keeps_the_code_out() {
     );
     env.shutdown().await;
 }
+
+/// A refused version changes nothing: what has failed has failed, and says so.
+#[tokio::test]
+async fn a_failed_endpoint_that_is_offered_a_bad_version_still_says_that_it_failed() {
+    let env = start(client()).await;
+    let probe = probe(&env, "p").await;
+    let crash = Panic {
+        text: "again".to_owned(),
+    };
+    for _ in 0..6 {
+        ask(&probe, &crash).await.unwrap_err();
+    }
+    let before = status(&env, "p").state;
+    assert!(matches!(before, EndpointState::Failed(_)), "{before:?}");
+    let bad = component("bad-wrong-version");
+    env.swap("p", &bad, None, "test").await.unwrap_err();
+    assert_eq!(status(&env, "p").state, before);
+    env.shutdown().await;
+}
