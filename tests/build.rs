@@ -20,6 +20,10 @@ const COMPONENTS: &[(&str, Option<&str>, &str)] = &[
     ("fixture-wider", Some("narrow"), "wider-narrow"),
     ("fixture-wider", Some("wide"), "wider-wide"),
     ("fixture-probe", Some("slow-restore"), "probe-slow-restore"),
+    ("fixture-load", Some("v1"), "load-v1"),
+    ("fixture-load", Some("v2"), "load-v2"),
+    ("fixture-load", Some("v3"), "load-v3"),
+    ("fixture-load", Some("fragile"), "load-fragile"),
     ("fixture-bad", Some("trap-in-start"), "bad-trap-in-start"),
     (
         "fixture-bad",
@@ -52,6 +56,23 @@ const COMPONENTS: &[(&str, Option<&str>, &str)] = &[
         Some("grow-in-restore"),
         "bad-grow-in-restore",
     ),
+    ("fixture-bad", Some("trap-at-load"), "bad-trap-at-load"),
+    ("fixture-bad", Some("spin-at-load"), "bad-spin-at-load"),
+    (
+        "fixture-bad",
+        Some("spin-in-describe"),
+        "bad-spin-in-describe",
+    ),
+    (
+        "fixture-bad",
+        Some("refuse-in-restore"),
+        "bad-refuse-in-restore",
+    ),
+    ("fixture-bad", Some("wants-registry"), "bad-wants-registry"),
+    ("fixture-bad", Some("large-memory"), "bad-large-memory"),
+    ("fixture-bad", Some("wrong-version"), "bad-wrong-version"),
+    ("fixture-bad", Some("trap-in-probe"), "bad-trap-in-probe"),
+    ("fixture-bad", Some("other-world"), "bad-other-world"),
     ("fixture-contract-0-1-0", None, "contract-0-1-0"),
 ];
 

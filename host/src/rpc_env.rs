@@ -369,7 +369,32 @@ impl RpcEnv {
             settings: None,
             approved: false,
             refresh: false,
+            force: false,
         })
+    }
+
+    /// [`RpcEnv::swap`], but what does not end within the drain limit is ended instead of the swap
+    /// being given up: `async` handlers, whose callers are told, or the running turn, which is a crash
+    /// then: its caller is told, and the new version begins with the last checkpoint, or afresh.
+    ///
+    /// # Errors
+    /// As [`RpcEnv::swap`].
+    ///
+    /// # Cancellation
+    /// As [`RpcEnv::swap`].
+    pub async fn swap_by_force(
+        &self,
+        name: &str,
+        code: &Code,
+        settings: Option<EndpointSettings>,
+        by: &str,
+    ) -> Result<SwapRecord, SwapError> {
+        let wanted = Wanted {
+            settings,
+            force: true,
+            ..self.wanted(name, code)?
+        };
+        swap::swap(wanted, by).await
     }
 
     /// Replaces the code of several endpoints, all or none: they stand still together, and none goes on

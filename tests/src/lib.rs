@@ -1,5 +1,13 @@
 //! Harness: what the integration tests, the benches and the demo share.
 
+pub mod load;
+
+pub mod neighbour;
+
+pub mod proxy;
+
+pub mod schedule;
+
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::OnceLock;

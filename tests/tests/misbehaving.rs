@@ -1,4 +1,5 @@
-//! Endpoints that misbehave: each costs itself, never the host and never a neighbour.
+//! Endpoints that misbehave: each costs itself, never the host and never a neighbour, which is asked
+//! without a pause meanwhile.
 
 #![allow(
     clippy::unwrap_used,
@@ -16,6 +17,7 @@ use fixture_probe::{
 use instar_host::endpoint::settings::EndpointSettings;
 use instar_host::endpoint::status::{EndpointState, EndpointStatus, Metric};
 use instar_host::{EndpointRef, RpcEnv, RpcError};
+use instar_tests::neighbour::Neighbour;
 use instar_tests::{ask, client, component, eventually, message, start};
 
 async fn probe_with(env: &RpcEnv, name: &str, settings: EndpointSettings) -> EndpointRef {
@@ -43,6 +45,7 @@ async fn is_alive(of: &EndpointRef) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_handler_that_spins_for_ever_is_ended_at_its_turn_limit() {
     let env = start(client()).await;
+    let neighbour = Neighbour::of(&env).await;
     let mut settings = EndpointSettings::default();
     settings.limits.turn = Duration::from_millis(100);
     let (bad, good) = (
@@ -54,12 +57,14 @@ async fn a_handler_that_spins_for_ever_is_ended_at_its_turn_limit() {
     is_alive(&good).await;
     is_alive(&bad).await;
     assert_eq!(status(&env, "bad").crashes, 1);
+    neighbour.was_answered("one spins").await;
     env.shutdown().await;
 }
 
 #[tokio::test]
 async fn memory_beyond_the_limit_is_refused_and_the_host_goes_on() {
     let env = start(client()).await;
+    let neighbour = Neighbour::of(&env).await;
     let mut settings = EndpointSettings::default();
     settings.limits.memory_bytes = 8 << 20;
     let bad = probe_with(&env, "bad", settings).await;
@@ -69,35 +74,41 @@ async fn memory_beyond_the_limit_is_refused_and_the_host_goes_on() {
     is_alive(&bad).await;
     let status = status(&env, "bad");
     assert!(status.memory_bytes <= status.memory_limit_bytes);
+    neighbour.was_answered("one takes memory").await;
     env.shutdown().await;
 }
 
 #[tokio::test]
 async fn endless_recursion_is_a_crash_of_the_endpoint_alone() {
     let env = start(client()).await;
+    let neighbour = Neighbour::of(&env).await;
     let (bad, good) = (probe(&env, "bad").await, probe(&env, "good").await);
     let error = ask(&bad, &Recurse { depth: u64::MAX }).await.unwrap_err();
     assert_eq!(error.code(), "crashed");
     is_alive(&good).await;
     is_alive(&bad).await;
+    neighbour.was_answered("one recurses").await;
     env.shutdown().await;
 }
 
 #[tokio::test]
 async fn a_reply_larger_than_a_frame_is_refused_and_its_size_told() {
     let env = start(client()).await;
+    let neighbour = Neighbour::of(&env).await;
     let bad = probe(&env, "bad").await;
     let blob = ask(&bad, &Huge { bytes: 1 << 20 }).await.unwrap();
     assert_eq!(blob.bytes.len(), 1 << 20);
     let error = ask(&bad, &Huge { bytes: 20 << 20 }).await.unwrap_err();
     assert!(error.to_string().contains("frame_bytes_max"), "{error}");
     is_alive(&bad).await;
+    neighbour.was_answered("one answers with too much").await;
     env.shutdown().await;
 }
 
 #[tokio::test]
 async fn a_second_answer_and_an_answer_to_a_stale_call_are_refused() {
     let env = start(client()).await;
+    let neighbour = Neighbour::of(&env).await;
     let bad = probe(&env, "bad").await;
     assert_eq!(ask(&bad, &ReplyTwice {}).await.unwrap().text, "once");
     let log = ask(&bad, &GetLog {}).await.unwrap().lines;
@@ -106,6 +117,86 @@ async fn a_second_answer_and_an_answer_to_a_stale_call_are_refused() {
         let error = ask(&bad, &UseCallId { id }).await.unwrap_err();
         assert!(error.to_string().contains("not open"), "{error}");
     }
+    neighbour
+        .was_answered("one answers twice, and what it was not asked")
+        .await;
+    env.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_handler_that_traps_is_restarted_and_nobody_else_notices() {
+    let env = start(client()).await;
+    let neighbour = Neighbour::of(&env).await;
+    let bad = probe(&env, "bad").await;
+    let text = "asked to panic".to_owned();
+    for _ in 0..3 {
+        let panic = Panic { text: text.clone() };
+        let error = ask(&bad, &panic).await.unwrap_err();
+        assert!(error.to_string().contains(&text), "{error}");
+        is_alive(&bad).await;
+    }
+    assert_eq!(status(&env, "bad").crashes, 3);
+    assert_eq!(status(&env, "neighbour").crashes, 0);
+    neighbour.was_answered("one traps").await;
+    env.shutdown().await;
+}
+
+#[tokio::test]
+async fn calls_that_are_never_answered_fill_their_own_limit_only() {
+    let env = start(client()).await;
+    let neighbour = Neighbour::of(&env).await;
+    let mut settings = EndpointSettings::default();
+    settings.limits.open_calls = 50;
+    let bad = probe_with(&env, "bad", settings).await;
+    let never: Vec<_> = (0..50)
+        .map(|_| bad.ask_abortable(message(&Keep {})))
+        .collect();
+    eventually("50 open calls", || async {
+        (status(&env, "bad").open_calls == 50).then_some(())
+    })
+    .await;
+    let refused = ask(&bad, &Keep {}).await.unwrap_err();
+    assert!(refused.to_string().contains("open_calls"), "{refused}");
+    neighbour.was_answered("one never answers").await;
+    let stopped = tokio::spawn({
+        let env = env.clone();
+        async move { env.shutdown().await }
+    });
+    for never in never {
+        let told = never.outcome().await.unwrap_err();
+        assert_eq!(told.code(), "stopped", "the end is told: {told}");
+    }
+    stopped.await.unwrap();
+}
+
+/// An endpoint knows the ids of its own calls only. That of another one's open call opens nothing.
+#[tokio::test]
+async fn the_call_of_a_neighbour_cannot_be_answered_by_its_id() {
+    let env = start(client()).await;
+    let neighbour = Neighbour::of(&env).await;
+    let (bad, good) = (probe(&env, "bad").await, probe(&env, "good").await);
+    let kept = good.ask_abortable(message(&Keep {}));
+    eventually("an open call", || async {
+        (status(&env, "good").open_calls == 1).then_some(())
+    })
+    .await;
+    // Ids are small numbers, counted by each endpoint for itself.
+    let own = 1..=20;
+    for id in own {
+        // One of these is the very call that asks: its answer is its own.
+        if let Ok(answer) = ask(&bad, &UseCallId { id }).await {
+            assert!(answer.text == "stale" || answer.text == "taken");
+        }
+    }
+    assert_eq!(status(&env, "good").open_calls, 1);
+    let answer = fixture_probe::AnswerKept {
+        text: "mine".to_owned(),
+    };
+    good.send(message(&answer)).await.unwrap();
+    let told = kept.outcome().await.unwrap();
+    let told: fixture_probe::Text = postcard::from_bytes(&told.body).unwrap();
+    assert_eq!(told.text, "mine by 1.0.0");
+    neighbour.was_answered("one guesses ids").await;
     env.shutdown().await;
 }
 
@@ -232,6 +323,7 @@ async fn a_full_inbox_refuses_an_ask_at_once_and_names_its_capacity() {
 #[tokio::test]
 async fn an_endpoint_that_floods_another_one_waits_or_is_refused_as_it_chose() {
     let env = start(client()).await;
+    let neighbour = Neighbour::of(&env).await;
     let mut settings = EndpointSettings::default();
     settings.limits.inbox = 8;
     let slow = probe_with(&env, "slow", settings).await;
@@ -253,6 +345,7 @@ async fn an_endpoint_that_floods_another_one_waits_or_is_refused_as_it_chose() {
     hasty.send(message(&many)).await.unwrap();
     let lines = ask(&hasty, &GetLog {}).await.unwrap().lines;
     assert!(lines[1].contains("inbox-full"), "{lines:?}");
+    neighbour.was_answered("one floods another").await;
     env.shutdown().await;
 }
 
@@ -321,5 +414,24 @@ async fn a_right_that_was_not_granted_keeps_the_code_out() {
         text.contains("registry") && text.contains("grants"),
         "{text}"
     );
+    env.shutdown().await;
+}
+
+/// A refused version changes nothing: what has failed has failed, and says so.
+#[tokio::test]
+async fn a_failed_endpoint_that_is_offered_a_bad_version_still_says_that_it_failed() {
+    let env = start(client()).await;
+    let probe = probe(&env, "p").await;
+    let crash = Panic {
+        text: "again".to_owned(),
+    };
+    for _ in 0..6 {
+        ask(&probe, &crash).await.unwrap_err();
+    }
+    let before = status(&env, "p").state;
+    assert!(matches!(before, EndpointState::Failed(_)), "{before:?}");
+    let bad = component("bad-wrong-version");
+    env.swap("p", &bad, None, "test").await.unwrap_err();
+    assert_eq!(status(&env, "p").state, before);
     env.shutdown().await;
 }

@@ -213,6 +213,48 @@ async fn a_turn_that_does_not_end_within_the_drain_limit_gives_the_swap_up() {
     env.shutdown().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn by_force_a_turn_that_does_not_end_is_ended_and_its_caller_told() {
+    let env = start(client()).await;
+    let mut settings = EndpointSettings::default();
+    settings.limits.drain = Duration::from_millis(50);
+    settings.limits.turn = Duration::from_secs(3600);
+    let probe = probe_with(&env, "p", settings).await;
+    let spinning = probe.ask_abortable(message(&Spin { turns: u64::MAX }));
+    open_calls(&env, "p", 1).await;
+    probe.send(note("behind it")).await.unwrap();
+    let record = env
+        .swap_by_force("p", &component("probe-v2"), None, "test")
+        .await
+        .unwrap();
+    assert_eq!(record.outcome, SwapOutcome::Swapped);
+    let error = spinning.outcome().await.unwrap_err();
+    assert!(error.to_string().contains("forced swap"), "{error}");
+    let log = ask(&probe, &GetLog {}).await.unwrap();
+    assert_eq!(log.version, "2.0.0");
+    assert!(log.lines.contains(&"behind it".to_owned()), "{log:?}");
+    env.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn by_force_async_work_that_does_not_end_is_given_up_and_the_state_kept() {
+    let env = start(client()).await;
+    let mut settings = EndpointSettings::default();
+    settings.limits.drain = Duration::from_millis(50);
+    let probe = probe_with(&env, "p", settings).await;
+    probe.send(note("kept")).await.unwrap();
+    let sleeping = probe.ask_abortable(message(&Sleep { ms: 200 }));
+    open_calls(&env, "p", 1).await;
+    env.swap_by_force("p", &component("probe-v2"), None, "test")
+        .await
+        .unwrap();
+    let error = sleeping.outcome().await.unwrap_err();
+    assert_eq!(error.code(), "aborted", "{error}");
+    let log = ask(&probe, &GetLog {}).await.unwrap();
+    assert_eq!(log.lines[..2], ["start p", "kept"]);
+    env.shutdown().await;
+}
+
 /// The heart of it: nothing lost, doubled or reordered, whatever is swapped meanwhile.
 #[tokio::test(flavor = "multi_thread")]
 async fn four_senders_lose_nothing_while_three_versions_take_turns() {

@@ -130,7 +130,7 @@ impl Instance {
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(|mut context| {
             let state = context.data_mut();
-            if state.turn_is_too_long() {
+            if state.turn_is_killed() || state.turn_is_too_long() {
                 state.turn.overran = true;
                 return Ok(UpdateDeadline::Interrupt);
             }
@@ -249,6 +249,7 @@ impl Instance {
                 }
                 let done = turn.done();
                 let reason = match turn.overran {
+                    true if state.limiter.used().is_killed() => KILLED.to_owned(),
                     true => overran("the turn", self.turn_limit, "turn"),
                     false => reason(state, &error),
                 };
@@ -339,6 +340,8 @@ pub(crate) enum StateError {
     /// The instance is spoilt.
     Crashed(String),
 }
+
+const KILLED: &str = "the turn was ended for a forced swap";
 
 fn overran(what: &str, limit: Duration, setting: &str) -> String {
     format!("{what} took longer than {limit:?} (limit `{setting}`)")
@@ -467,6 +470,11 @@ impl HostState {
             let took = TICK.saturating_mul(u32::try_from(took).unwrap_or(u32::MAX));
             self.limiter.used().note_turn(took);
         }
+    }
+
+    /// Only a turn is ended from outside, never `snapshot` or `restore`.
+    fn turn_is_killed(&self) -> bool {
+        self.turn.len > 0 && self.limiter.used().is_killed()
     }
 
     fn turn_is_too_long(&self) -> bool {

@@ -8,7 +8,7 @@
 //! 2. What was refused is kept until the next call begins, so that a crash can say which limit it met.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use wasmparser::{Instance, Parser, Payload};
@@ -16,13 +16,14 @@ use wasmtime::ResourceLimiter;
 
 use crate::endpoint::settings::Limits;
 
-/// What one instance uses of its limits, for all who look.
+/// What one instance uses of its limits, for all who look, and the way to end it from outside.
 #[derive(Debug, Default)]
 pub(crate) struct Used {
     memory_bytes: AtomicUsize,
     table_elements: AtomicUsize,
     core_instances: AtomicUsize,
     longest_turn_micros: AtomicU64,
+    killed: AtomicBool,
 }
 
 impl Used {
@@ -49,6 +50,15 @@ impl Used {
     /// less than a tick shows as nothing.
     pub(crate) fn longest_turn(&self) -> Duration {
         Duration::from_micros(self.longest_turn_micros.load(Ordering::Relaxed))
+    }
+
+    /// Ends the running call of the instance, as if its time were over.
+    pub(crate) fn kill(&self) {
+        self.killed.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_killed(&self) -> bool {
+        self.killed.load(Ordering::Relaxed)
     }
 
     pub(super) fn note_turn(&self, took: Duration) {

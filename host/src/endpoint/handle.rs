@@ -195,6 +195,11 @@ impl Running {
         self.answers.contains(kind)
     }
 
+    /// Ends the running turn of this instance.
+    pub(super) fn kill(&self) {
+        self.used.kill();
+    }
+
     /// Linear memory of the instance, in bytes.
     pub(super) fn memory_bytes(&self) -> usize {
         self.used.memory_bytes()

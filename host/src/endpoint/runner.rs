@@ -560,6 +560,17 @@ impl Runner {
             Event::Reply { ask, .. } => has_image && ledger.is_before_mark(*ask),
             _ => false,
         });
+        // Effects of ended turns still go out, but for what only the lost state waited for.
+        self.blocked.retain(|effect| match effect {
+            Effect::Ask { id, .. } | Effect::StartTimer { id, .. } => {
+                has_image && ledger.is_before_mark(*id)
+            }
+            Effect::Answer { call, .. } => {
+                waiting.insert(*call);
+                true
+            }
+            _ => true,
+        });
         match has_image {
             // What the copy has to be told is told when it comes back.
             true => drop(ledger.rewind(Rewind::WithoutReplay, self.endpoint.clock.now())),
@@ -727,6 +738,13 @@ impl Runner {
         self.instance = None;
     }
 
+    /// Nothing came of a swap: the endpoint shows again what it is doing.
+    pub(super) fn back_to_work(&self) {
+        if let Life::Running = self.life {
+            self.set_state(EndpointState::Running);
+        }
+    }
+
     pub(super) fn set_state(&self, state: EndpointState) {
         *lock(&self.endpoint.state) = state;
     }
@@ -742,7 +760,9 @@ impl Runner {
         }
         if let Some(draining) = Draining::take(request) {
             self.draining = Some(draining);
-            self.set_state(EndpointState::Swapping);
+            if let Life::Running = self.life {
+                self.set_state(EndpointState::Swapping);
+            }
         }
     }
 }

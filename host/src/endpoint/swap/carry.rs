@@ -39,13 +39,13 @@ impl Draining {
         };
         request.ticket.claim(TAKEN).then(|| Self {
             deadline: request.asked + request.drain,
-            steps: Steps::new(purpose),
+            steps: Steps::new(purpose, request.force),
             request,
         })
     }
 
     pub(in super::super) fn give_up(self, runner: &Runner, reason: &str) {
-        runner.set_state(EndpointState::Running);
+        runner.back_to_work();
         self.request.refuse(&runner.endpoint, reason);
     }
 }
@@ -309,13 +309,6 @@ impl Runner {
             self.set_state(EndpointState::Running);
         }
         old
-    }
-
-    /// The endpoint goes on as before, unless its instance was lost meanwhile.
-    fn back_to_work(&self) {
-        if self.instance.is_some() {
-            self.set_state(EndpointState::Running);
-        }
     }
 }
 

@@ -33,6 +33,7 @@ pub(crate) use self::request::Wanted;
 use self::request::{New, Report, Seat, Ticket, WITHDRAWN, What};
 pub(super) use self::request::{StateCopy, SwapRequest};
 pub(crate) use self::together::swap_together;
+use super::clock::LOOK_AGAIN;
 use super::handle::{Control, Endpoint, Running, lock};
 use super::record::{SwapOutcome, SwapRecord};
 use super::runner::Runner;
@@ -76,8 +77,21 @@ pub(crate) async fn swap(wanted: Wanted, by: &str) -> Result<SwapRecord, SwapErr
     let _one_at_a_time = endpoint.swapping.lock().await;
     let aside = aside(&wanted, by).await?;
     let mut waiting = submit(aside, None)?;
+    if wanted.force && !took_it(&mut waiting).await {
+        // The turn takes too long: it ends as a crash, and then the endpoint is at a boundary.
+        endpoint.running().kill();
+    }
     let report = wait_for(&mut waiting.reported, &waiting.ticket, waiting.drain).await;
     waiting.conclude(report)
+}
+
+/// Waits for the drain limit at most. False where the runner has not even taken the request by then.
+async fn took_it(waiting: &mut Waiting) -> bool {
+    let began = Instant::now();
+    while waiting.ticket.waits() && began.elapsed() < waiting.drain {
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+    !waiting.ticket.waits()
 }
 
 /// The running code once more, in an instance of its own, on the runner's own task. Nothing happens
@@ -93,6 +107,7 @@ pub(super) async fn refresh_now(runner: &mut Runner) {
         settings: None,
         approved: false,
         refresh: true,
+        force: false,
     };
     // Both log why not, and leave a record.
     let Ok(aside) = aside(&wanted, "limit `refresh_above`").await else {
@@ -121,6 +136,7 @@ pub(super) async fn copy_state(
         what: What::Copy(state_versions, copy),
         asked: Instant::now(),
         drain,
+        force: false,
         ticket: Arc::clone(&ticket),
         done,
     };
@@ -234,6 +250,7 @@ async fn aside(wanted: &Wanted, by: &str) -> Result<Aside, SwapError> {
         prepared,
         state_version: record.state_version,
         seat: None,
+        force: wanted.force,
         is_refresh: same,
         record,
     };
@@ -257,6 +274,7 @@ fn request(aside: Aside, seat: Option<Seat>) -> (SwapRequest, Waiting) {
         drain,
     };
     let request = SwapRequest {
+        force: new.force,
         what: What::Flip(Box::new(New { seat, ..new })),
         asked: Instant::now(),
         drain,

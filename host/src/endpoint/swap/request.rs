@@ -27,6 +27,8 @@ pub(crate) struct Wanted {
     pub(crate) approved: bool,
     /// Also if the same code runs already: a new instance gives memory back.
     pub(crate) refresh: bool,
+    /// What does not end within the drain limit is ended.
+    pub(crate) force: bool,
 }
 
 /// What a boundary of an endpoint is wanted for.
@@ -34,6 +36,8 @@ pub(in super::super) struct SwapRequest {
     pub(super) what: What,
     pub(super) asked: Instant,
     pub(super) drain: Duration,
+    /// What does not end within it is ended, instead of the swap being given up.
+    pub(super) force: bool,
     pub(super) ticket: Arc<Ticket>,
     pub(super) done: oneshot::Sender<Report>,
 }
@@ -52,6 +56,8 @@ pub(super) struct New {
     /// The version in which the state is carried.
     pub(super) state_version: u32,
     pub(super) seat: Option<Seat>,
+    /// See [`SwapRequest::force`].
+    pub(super) force: bool,
     /// The same code with the same settings: there is nothing to prove.
     pub(super) is_refresh: bool,
     /// Of the try so far. The runner files it, so that there is one though the asker went away.
@@ -80,6 +86,11 @@ pub(super) const TAKEN: u8 = 1;
 pub(super) const WITHDRAWN: u8 = 2;
 
 impl Ticket {
+    /// True as long as nobody decided.
+    pub(super) fn waits(&self) -> bool {
+        self.0.load(Ordering::Acquire) == WAITING
+    }
+
     /// True for the one side that was first.
     pub(super) fn claim(&self, as_what: u8) -> bool {
         self.0

@@ -85,13 +85,16 @@ enum At {
 #[derive(Debug)]
 pub(super) struct Steps {
     purpose: Purpose,
+    /// Beyond the drain limit continuations are given up, instead of the swap.
+    force: bool,
     at: At,
 }
 
 impl Steps {
-    pub(super) fn new(purpose: Purpose) -> Self {
+    pub(super) fn new(purpose: Purpose, force: bool) -> Self {
         Self {
             purpose,
+            force,
             at: At::Draining,
         }
     }
@@ -117,6 +120,7 @@ impl Steps {
                 }
                 (0, _, false) => (At::Probe, Next::Probe),
                 (_, None, _) => (At::Draining, Next::Drain),
+                (_, Some(_), true) if self.force => (At::Snapshot, Next::Snapshot),
                 (volatile, Some(limit), _) => {
                     let reason = format!(
                         "{volatile} async continuations did not end within {limit:?} (limit `drain`)"
@@ -156,7 +160,7 @@ mod tests {
     };
 
     fn walk(purpose: Purpose, happened: &[Happened]) -> Vec<Next> {
-        let mut steps = Steps::new(purpose);
+        let mut steps = Steps::new(purpose, false);
         happened.iter().map(|h| steps.next(h.clone())).collect()
     }
 
@@ -222,6 +226,18 @@ mod tests {
             panic!("{next:?}");
         };
         assert!(reason.contains("2 async") && reason.contains("`drain`"));
+    }
+
+    #[test]
+    fn by_force_continuations_are_given_up_at_the_limit_and_not_before() {
+        let busy = |overdue| Happened::Boundary {
+            volatile: 2,
+            overdue,
+            has_state: true,
+        };
+        let mut steps = Steps::new(Purpose::Swap, true);
+        assert_eq!(steps.next(busy(None)), Next::Drain);
+        assert_eq!(steps.next(busy(Some(Duration::ZERO))), Next::Snapshot);
     }
 
     fn anything() -> impl Strategy<Value = Happened> {
