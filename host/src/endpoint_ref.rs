@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tokio::sync::oneshot;
 
 use crate::address::EndpointAddress;
-use crate::endpoint::clock::Stretch;
+use crate::clock::Stretch;
 use crate::endpoint::outgoing::{Forget, Outgoing as _};
 use crate::error::RpcError;
 use crate::message::Message;

@@ -27,6 +27,8 @@ pub mod error;
 
 pub mod responder;
 
+mod clock;
+
 pub mod transport;
 
 mod dispatcher;

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::{Dispatcher, FRAME_OVERHEAD};
 use crate::address::{EndpointAddress, Location};
+use crate::clock::PauseClock;
 use crate::component::effect::{Reservation, Room};
 use crate::component::metadata::Metadata;
-use crate::endpoint::clock::PauseClock;
 use crate::endpoint::handle::Endpoint;
 use crate::endpoint::inbox::{InboxRoom, Posted};
 use crate::endpoint::outgoing::{BoxFuture, Forget, Outgoing};

@@ -10,7 +10,6 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-use super::clock::{EndpointClock, PauseClock};
 use super::history::History;
 use super::inbox::{Inbox, inbox};
 use super::ledger::Ledger;
@@ -24,6 +23,7 @@ use super::surroundings::EndpointSurroundings;
 use super::swap::SwapRequest;
 use super::swap::approval::Held;
 use crate::address::EndpointAddress;
+use crate::clock::{EndpointClock, PauseClock};
 use crate::component::code::{Code, LoadError};
 use crate::component::engine::Engine;
 use crate::component::instance::{self, Prepared};

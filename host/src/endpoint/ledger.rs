@@ -1,7 +1,7 @@
 //! Ledger: what an endpoint owes and awaits - open calls, open asks, timers. Kept by the host, so it
 //! outlives every version of the code.
 //!
-//! Time is the endpoint's own: it stands still while the endpoint does ([`super::clock`]), so a swap
+//! Time is the endpoint's own: it stands still while the endpoint does ([`crate::clock`]), so a swap
 //! stretches every timer and every ask by exactly its pause. An ask also waits out the pauses of the
 //! endpoint that it asked.
 //!
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::clock::{LOOK_AGAIN, Stretch};
+use crate::clock::{LOOK_AGAIN, Stretch};
 use crate::component::event::Event;
 use crate::error::RpcError;
 use crate::responder::{Outcome, Responder};
@@ -553,7 +553,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_ask_waits_out_the_pauses_of_the_endpoint_that_it_asked() {
-        let pauses = std::sync::Arc::new(super::super::clock::PauseClock::default());
+        let pauses = std::sync::Arc::new(crate::clock::PauseClock::default());
         let mut ledger = Ledger::default();
         let id = ledger.new_id();
         let ask = OpenAsk {

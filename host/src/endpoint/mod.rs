@@ -28,8 +28,6 @@ pub(crate) mod handle;
 
 pub mod rehearsal;
 
-pub(crate) mod clock;
-
 pub(crate) mod swap;
 
 mod checkpoint;

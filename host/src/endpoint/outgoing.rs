@@ -6,9 +6,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::clock::PauseClock;
 use super::handle::Endpoint;
 use crate::address::EndpointAddress;
+use crate::clock::PauseClock;
 use crate::component::effect::Room;
 use crate::component::metadata::Metadata;
 use crate::error::RpcError;

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock, Weak};
 
-use super::clock::Stretch;
 use super::handle::{Control, Endpoint, Notice, lock};
 use super::ledger::OpenAsk;
 use super::settings::EndpointSettings;
 use crate::address::{EndpointAddress, Location};
+use crate::clock::Stretch;
 use crate::component::effect::{Effect, Room};
 use crate::component::metadata::Metadata;
 use crate::component::surroundings::{LogLevel, LogLine, Observation, Surroundings};

@@ -9,13 +9,13 @@
 //! 2. At most twice as many entries as clocks that somebody holds, and [`SWEEP_LEAST`].
 //! 3. After the end of the connection every clock goes on.
 //!
-//! Not here: how much a deadline is stretched at most, see [`crate::endpoint::clock`].
+//! Not here: how much a deadline is stretched at most, see [`crate::clock`].
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use crate::endpoint::clock::PauseClock;
+use crate::clock::PauseClock;
 
 /// So many entries are kept without a look whether anybody holds their clocks.
 const SWEEP_LEAST: usize = 64;

@@ -73,7 +73,7 @@ pub use self::permit::{OutboxPermit, RequestHandle};
 pub use self::settings::{Listen, TransportError, TransportSettings};
 use self::shared::Shared;
 use crate::address::{Location, RpcAddress};
-use crate::endpoint::clock::PauseClock;
+use crate::clock::PauseClock;
 use crate::error::RpcError;
 use crate::message::Message;
 use crate::responder::Responder;

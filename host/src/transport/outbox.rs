@@ -1,5 +1,5 @@
 //! Outbox: all that waits to leave over one connection, and the requests that are open on it. Beside
-//! the queue: what both sides tell of endpoints that stand still ([`super::untold`], [`super::clocks`]).
+//! the queue: what both sides tell of endpoints that stand still ([`super::untold`], [`crate::clocks`]).
 //!
 //! Before it: [`super::Transport`] reserves a place and sends; [`super::reader`] brings answers and
 //! begins requests. After it: [`super::writer`] takes the frames. It is made before its connection
@@ -23,7 +23,6 @@ use bytes::BytesMut;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use super::clocks::Clocks;
 use super::frame::{Frame, RequestId};
 use super::incoming::Incoming;
 use super::info::{ConnectionInfo, Direction};
@@ -33,6 +32,7 @@ use super::settings::TransportSettings;
 use super::standing::Standing;
 use super::untold::Untold;
 use crate::address::Location;
+use super::clocks::Clocks;
 use crate::error::RpcError;
 use crate::message::Message;
 use crate::responder::{Outcome, Responder};

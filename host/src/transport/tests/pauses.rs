@@ -4,7 +4,7 @@ use tokio::io::AsyncReadExt;
 
 use super::backpressure::{fill, narrow};
 use super::*;
-use crate::endpoint::clock::PauseClock;
+use crate::clock::PauseClock;
 use crate::transport::frame::{Decoder, Frame, RequestId};
 
 const MS: Duration = Duration::from_millis(1);
