@@ -8,6 +8,7 @@
 //! Pure: no channel, no task, no socket. The runner asks what is due and carries it out.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,7 +22,7 @@ use crate::responder::{Outcome, Responder};
 #[derive(Debug)]
 pub(crate) struct OpenCall {
     pub(crate) responder: Responder,
-    pub(crate) sender: String,
+    pub(crate) sender: Arc<str>,
 }
 
 /// An answer that the endpoint waits for.
@@ -553,11 +554,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_ask_waits_out_the_pauses_of_the_endpoint_that_it_asked() {
-        let pauses = std::sync::Arc::new(crate::clock::PauseClock::default());
+        let pauses = Arc::new(crate::clock::PauseClock::default());
         let mut ledger = Ledger::default();
         let id = ledger.new_id();
         let ask = OpenAsk {
-            stretch: Stretch::begin(Some(std::sync::Arc::clone(&pauses))),
+            stretch: Stretch::begin(Some(Arc::clone(&pauses))),
             ..ask(MS * 1000)
         };
         ledger.open_ask(id, ask, Duration::ZERO);

@@ -46,7 +46,7 @@ pub(super) struct Replay {
     awaited: HashSet<u64>,
     /// Older asks that the replay gave up.
     aborted: HashSet<u64>,
-    senders: HashMap<u64, String>,
+    senders: HashMap<u64, Arc<str>>,
 }
 
 /// Room for a message that goes nowhere.
@@ -258,7 +258,10 @@ impl Surroundings for ReplaySurroundings {
 
     fn call_sender(&self, call: u64) -> Option<String> {
         let recorded = match self.is_muted() {
-            true => lock(&self.replay).senders.get(&call).cloned(),
+            true => lock(&self.replay)
+                .senders
+                .get(&call)
+                .map(ToString::to_string),
             false => None,
         };
         recorded.or_else(|| self.live.call_sender(call))

@@ -63,6 +63,11 @@ impl Runner {
     /// There is no version to go back to any more.
     pub(super) fn end_trial(&mut self) -> Option<Trial> {
         let trial = self.trial.take()?;
+        let rehearsed = self.endpoint.running.load().settings.rehearsal.messages;
+        let newest: Vec<Event> = trial.newest().take(rehearsed).cloned().collect();
+        for event in newest.into_iter().rev() {
+            self.recent.handled(event, rehearsed);
+        }
         self.endpoint.shown(|shown| shown.probation = None);
         Some(trial)
     }
@@ -117,7 +122,7 @@ impl Runner {
         .or_else(RpcError::Unanswered {
             endpoint: self.endpoint.name().to_owned(),
         });
-        let sender = self.endpoint.address.location.to_string();
+        let sender = self.endpoint.address.location.to_string().into();
         ledger.put_call(call, OpenCall { responder, sender });
         drop(ledger);
         if let Some(trial) = &mut self.trial {

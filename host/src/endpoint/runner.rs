@@ -304,7 +304,7 @@ impl Runner {
         });
         let id = ledger.open_call(OpenCall {
             responder,
-            sender: sender.to_string(),
+            sender: sender.to_string().into(),
         });
         Some(Event::Call { id, message })
     }
@@ -383,10 +383,7 @@ impl Runner {
                 _ => {}
             }
             match &mut self.trial {
-                Some(trial) => {
-                    self.recent.handled(event.clone(), rehearsed);
-                    trial.handled(event);
-                }
+                Some(trial) => trial.handled(event),
                 None => self.recent.handled(event, rehearsed),
             }
         }

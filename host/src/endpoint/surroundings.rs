@@ -119,7 +119,7 @@ impl Surroundings for EndpointSurroundings {
     fn call_sender(&self, call: u64) -> Option<String> {
         let sender = self.with(|endpoint| {
             let ledger = lock(&endpoint.ledger);
-            ledger.call(call).map(|call| call.sender.clone())
+            ledger.call(call).map(|call| call.sender.to_string())
         });
         sender.ok().flatten()
     }

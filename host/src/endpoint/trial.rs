@@ -54,7 +54,7 @@ pub(super) struct Trial {
 pub(super) struct Record {
     pub(super) events: VecDeque<Event>,
     /// Who made each call among them.
-    pub(super) senders: HashMap<u64, String>,
+    pub(super) senders: HashMap<u64, Arc<str>>,
 }
 
 enum Health {
@@ -102,8 +102,8 @@ impl Trial {
     }
 
     /// Remembers who made a call that is about to be handled.
-    pub(super) fn sender(&mut self, call: u64, sender: &str) {
-        self.record.senders.insert(call, sender.to_owned());
+    pub(super) fn sender(&mut self, call: u64, sender: &Arc<str>) {
+        self.record.senders.insert(call, Arc::clone(sender));
     }
 
     /// Records what was handled.
@@ -174,6 +174,15 @@ impl Trial {
         }
     }
 
+    /// The messages among what was recorded, newest first.
+    pub(super) fn newest(&self) -> impl Iterator<Item = &Event> {
+        self.record
+            .events
+            .iter()
+            .rev()
+            .filter(|event| event.is_message())
+    }
+
     /// The image, and what is to be replayed on it.
     pub(super) fn into_replay(self) -> (Image, Record) {
         (self.image, self.record)
@@ -206,8 +215,13 @@ impl Recent {
         }
     }
 
-    pub(super) fn copy(&self) -> Vec<Event> {
-        self.events.iter().cloned().collect()
+    /// The last messages, the ones that a trial recorded since included.
+    pub(super) fn copy(&self, trial: Option<&Trial>, most: usize) -> Vec<Event> {
+        let on_trial = trial.into_iter().flat_map(Trial::newest);
+        let before = self.events.iter().rev();
+        let mut newest: Vec<_> = on_trial.chain(before).take(most).cloned().collect();
+        newest.reverse();
+        newest
     }
 }
 
@@ -330,7 +344,12 @@ pub(super) mod tests {
             recent.handled(Event::Receive(Message::new("t.Kind", body)), 2);
         }
         recent.handled(Event::Connected("peer".to_owned()), 2);
-        assert_eq!(recent.copy().len(), 2);
+        assert_eq!(recent.copy(None, 9).len(), 2);
+        let mut trial = trial(9, false);
+        trial.handled(receive(b"4"));
+        let bytes = |event: &Event| event.bytes();
+        let both: Vec<_> = recent.copy(Some(&trial), 2).iter().map(bytes).collect();
+        assert_eq!(both, [receive(b"333").bytes(), receive(b"4").bytes()]);
         assert_eq!(
             recent.bytes,
             receive(b"22").bytes() + receive(b"333").bytes()
@@ -339,6 +358,6 @@ pub(super) mod tests {
         for _ in 0..3 {
             recent.handled(Event::Receive(Message::new("t.Kind", big.clone())), 100);
         }
-        assert!(recent.bytes <= RECENT_BYTES_MAX && !recent.copy().is_empty());
+        assert!(recent.bytes <= RECENT_BYTES_MAX && !recent.copy(None, 9).is_empty());
     }
 }

@@ -23,6 +23,7 @@ use bytes::BytesMut;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
+use super::clocks::Clocks;
 use super::frame::{Frame, RequestId};
 use super::incoming::Incoming;
 use super::info::{ConnectionInfo, Direction};
@@ -32,7 +33,6 @@ use super::settings::TransportSettings;
 use super::standing::Standing;
 use super::untold::Untold;
 use crate::address::Location;
-use super::clocks::Clocks;
 use crate::error::RpcError;
 use crate::message::Message;
 use crate::responder::{Outcome, Responder};

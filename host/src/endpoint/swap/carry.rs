@@ -149,11 +149,10 @@ impl Runner {
                 (Next::HandOver, _) => {
                     let What::Copy(_, copy) = what else { break };
                     let states = std::mem::take(&mut made.states);
+                    let most = self.endpoint.running.load().settings.rehearsal.messages;
+                    let recent = self.recent.copy(self.trial.as_ref(), most);
                     // Whoever wanted it may have gone.
-                    let _ = copy.send(StateCopy {
-                        states,
-                        recent: self.recent.copy(),
-                    });
+                    let _ = copy.send(StateCopy { states, recent });
                     self.back_to_work();
                     break;
                 }
