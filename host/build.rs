@@ -24,7 +24,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     let manifest = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
     let root = manifest.parent().ok_or("the host has no parent folder")?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
-    for folder in ["guest-sdk", "wit", "plugins/endpoint-verifier", "plugins/soak"] {
+    for folder in [
+        "guest-sdk",
+        "wit",
+        "plugins/endpoint-verifier",
+        "plugins/soak",
+    ] {
         println!("cargo::rerun-if-changed={}", root.join(folder).display());
     }
     let target = match env::var_os("INSTAR_GUEST_TARGET_DIR") {

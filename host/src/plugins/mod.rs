@@ -30,7 +30,7 @@ mod scan;
 
 mod component_file;
 
-mod quantity;
+pub(crate) mod quantity;
 
 pub mod sidecar;
 
