@@ -357,7 +357,7 @@ mod tests {
             time: Duration::from_secs(2),
             state_bytes: 1000,
             senders: 2,
-            cache: Some(std::env::temp_dir().join("instar-soak-tests")),
+            cache: Some(concat!(env!("OUT_DIR"), "/compiled").into()),
             numbering,
         }
     }
