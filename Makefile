@@ -5,7 +5,7 @@ CARGO ?= cargo
 INPUT ?=
 SECONDS_MAX ?= 25
 
-.PHONY: help demo test bench install format target
+.PHONY: help demo test soak bench install format target
 
 help: ## lists the targets
 	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,7 +21,11 @@ test: target ## everything that CI runs: format, clippy, docs, unit and integrat
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --locked --package instar-host --package instar-sdk
 	$(CARGO) test --workspace --locked --features instar-sdk/tracing
 
-bench: target ## a table of times beside a bare wasmtime call and a raw TCP ping-pong
+soak: target ## swaps a loaded endpoint 10,000 times and counts what goes wrong
+	@$(CARGO) build --release --locked --package instar-host --bin instar
+	@./target/release/instar soak --swaps 10000 --for 10min
+
+bench: target ## tables of times beside a bare wasmtime call, a raw TCP ping-pong, and the same without swaps
 	$(CARGO) bench --locked --package instar-tests
 
 install: target ## installs the one binary `instar`

@@ -6,6 +6,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
+/// Plugins that are carried: package, feature if it has versions, and the name of the file.
+const PLUGINS: [(&str, Option<&str>, &str); 4] = [
+    ("endpoint-verifier", None, "endpoint_verifier"),
+    ("soak", Some("v1"), "soak_v1"),
+    ("soak", Some("v2"), "soak_v2"),
+    ("soak", Some("v3"), "soak_v3"),
+];
+
 /// Folders whose files a new plugin needs, and the endings of those files.
 const SDK: [(&str, &[&str]); 2] = [
     ("guest-sdk", &["rs", "toml", "md"]),
@@ -16,19 +24,37 @@ fn main() -> Result<(), Box<dyn Error>> {
     let manifest = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
     let root = manifest.parent().ok_or("the host has no parent folder")?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
-    for folder in ["guest-sdk", "wit", "plugins/endpoint-verifier"] {
+    for folder in [
+        "guest-sdk",
+        "wit",
+        "plugins/endpoint-verifier",
+        "plugins/soak",
+    ] {
         println!("cargo::rerun-if-changed={}", root.join(folder).display());
     }
-    build_plugin(root, &out, "endpoint-verifier")?;
-    collect_sources(root, &out)
-}
-
-/// Builds a plugin in a target folder of its own: the folder of this build is locked by it.
-fn build_plugin(root: &Path, out: &Path, package: &str) -> Result<(), Box<dyn Error>> {
     let target = match env::var_os("INSTAR_GUEST_TARGET_DIR") {
         Some(dir) => PathBuf::from(dir),
         None => root.join("target/guest"),
     };
+    // The versions of a plugin have one file name: nobody else builds between a build and its copy.
+    fs::create_dir_all(&target)?;
+    let lock = fs::File::create(target.join("bundled.lock"))?;
+    lock.lock()?;
+    for (package, feature, name) in PLUGINS {
+        let built = build_plugin(root, &target, package, feature)?;
+        fs::copy(built, out.join(format!("{name}.wasm")))?;
+    }
+    drop(lock);
+    collect_sources(root, &out)
+}
+
+/// Builds a plugin in a target folder of its own: the folder of this build is locked by it.
+fn build_plugin(
+    root: &Path,
+    target: &Path,
+    package: &str,
+    feature: Option<&str>,
+) -> Result<PathBuf, Box<dyn Error>> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
         .args([
@@ -40,7 +66,9 @@ fn build_plugin(root: &Path, out: &Path, package: &str) -> Result<(), Box<dyn Er
             "wasm32-wasip2",
         ])
         .args(["--package", package, "--target-dir"])
-        .arg(&target)
+        .arg(target)
+        .args(["--no-default-features", "--features"])
+        .arg(feature.unwrap_or_default())
         .current_dir(root)
         // Flags of the host's build are not for the guest's.
         .env_remove("RUSTFLAGS")
@@ -56,11 +84,7 @@ fn build_plugin(root: &Path, out: &Path, package: &str) -> Result<(), Box<dyn Er
         .into());
     }
     let file = format!("{}.wasm", package.replace('-', "_"));
-    fs::copy(
-        target.join("wasm32-wasip2/guest").join(&file),
-        out.join(&file),
-    )?;
-    Ok(())
+    Ok(target.join("wasm32-wasip2/guest").join(file))
 }
 
 fn collect_sources(root: &Path, out: &Path) -> Result<(), Box<dyn Error>> {

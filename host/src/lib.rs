@@ -51,6 +51,8 @@ pub mod schema;
 
 pub mod admin;
 
+mod soak;
+
 pub mod cli;
 
 pub mod bundled;

@@ -187,7 +187,7 @@ fn read_stdin() -> anyhow::Result<String> {
 }
 
 /// A time like `500ms`, `10s`, `2m`, `1h`; a bare number is seconds.
-fn parse_duration(text: &str) -> Result<Duration, String> {
+pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
     let end = text
         .find(|c: char| !c.is_ascii_digit() && c != '.')
         .unwrap_or(text.len());

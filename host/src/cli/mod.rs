@@ -13,6 +13,7 @@ mod manage;
 mod new;
 mod output;
 mod rehearsal;
+mod soak;
 mod status;
 mod swap;
 mod up;
@@ -66,6 +67,8 @@ enum Command {
     Stop(manage::Stop),
     /// Show what a component says of itself.
     Inspect(inspect::Inspect),
+    /// Swap a loaded endpoint as fast as it goes, and count what goes wrong.
+    Soak(soak::Soak),
     /// Make the folder of a new plugin.
     New(new::New),
     /// Build the plugin of a folder and check the result.
@@ -121,6 +124,7 @@ pub fn run() -> ExitCode {
         Command::Restart(restart) => restart.run(output),
         Command::Stop(stop) => stop.run(output),
         Command::Inspect(inspect) => block_on(inspect.run(output)),
+        Command::Soak(soak) => block_on(soak.run(output)),
         Command::New(new) => new.run(output),
         Command::Build(build) => block_on(build.run(output)),
         Command::Completions { shell } => {

@@ -148,7 +148,7 @@ impl Up {
 }
 
 /// By the XDG rules; none where there is no home.
-fn default_cache() -> Option<PathBuf> {
+pub(super) fn default_cache() -> Option<PathBuf> {
     let absolute = |name| {
         let path = std::env::var_os(name).map(PathBuf::from);
         path.filter(|path| path.is_absolute())

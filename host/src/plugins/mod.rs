@@ -31,7 +31,7 @@ mod scan;
 
 mod component_file;
 
-mod quantity;
+pub(crate) mod quantity;
 
 pub mod sidecar;
 
