@@ -607,7 +607,7 @@ impl RpcEnv {
         Some(self.inner.dispatcher.find(name)?.status())
     }
 
-    /// The swaps that were tried on an endpoint, oldest first, at most the last 1000.
+    /// The swaps that were tried on an endpoint, oldest first, at most the last 256.
     pub fn history(&self, name: &str) -> Option<Vec<SwapRecord>> {
         let endpoint = self.inner.dispatcher.find(name)?;
         Some(endpoint.records())

@@ -6,7 +6,7 @@ use super::record::{SwapOutcome, SwapRecord, VersionId};
 use crate::component::code::Code;
 
 /// Swap records that are kept for each endpoint.
-const RECORDS_MAX: usize = 1000;
+const RECORDS_MAX: usize = 256;
 /// Versions that are kept for the way back, the running one included.
 const VERSIONS_MAX: usize = 5;
 

@@ -125,7 +125,6 @@ impl Runner {
             What::Copy(..) => None,
         };
         let mut made = Made::default();
-        // Dropped after the pause: giving memory back takes time.
         let mut retired = None;
         loop {
             let happened = match (next, &mut what) {
@@ -178,7 +177,10 @@ impl Runner {
         report.record = record.map(|record| super::file(&self.endpoint, record));
         // Whoever asked may have gone.
         let _ = done.send(report);
-        drop(retired);
+        if let Some(retired) = retired {
+            // Giving memory back takes system calls: not on the endpoint's time.
+            tokio::spawn(async move { drop(retired) });
+        }
     }
 
     /// Writes the state, as the new version reads it and, for the way back, as the old one does.
