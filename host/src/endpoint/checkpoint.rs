@@ -85,6 +85,9 @@ impl Runner {
     /// Copies the state if a copy is due. Not while a version is on probation, which has a copy of its
     /// own, nor while there is work that a copy could not carry.
     pub(super) async fn keep_checkpoint(&mut self) {
+        if !self.endpoint.running.load().settings.checkpoint.is_wanted() {
+            return;
+        }
         let now = self.endpoint.clock.now();
         let running = self.endpoint.running();
         let due = self.checkpoints.is_due(&running.settings.checkpoint, now);

@@ -214,6 +214,8 @@ impl Runner {
                     to.version
                 );
                 record.outcome = SwapOutcome::RolledBack(text.clone());
+                endpoint.inbox.resize(&image.running.settings.limits);
+                lock(&endpoint.history).runs(to, image.running.code.clone());
                 endpoint.running.store(Arc::clone(&image.running));
                 // The mark is still the moment of this image.
                 self.checkpoints.keep(image, now);
