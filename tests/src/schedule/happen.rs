@@ -225,6 +225,8 @@ impl World {
         match outcome {
             Ok(_) => self.forgiven = self.crashes(),
             Err(SwapError::AlreadyRuns { .. }) => {}
+            // The record of the rollback comes after it.
+            Err(SwapError::GivenUp { reason, .. }) if reason.contains("rolled back meanwhile") => {}
             Err(_) if !self.flips_since(tries).is_empty() => {}
             Err(error) => return Err(format!("a good version was refused: {error}")),
         }

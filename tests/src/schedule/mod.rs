@@ -102,7 +102,9 @@ pub async fn run(seed: u64, steps: usize) -> Result<(), Violation> {
     let mut world = World::start(plan.mode).await;
     for (number, planned) in plan.steps.iter().enumerate() {
         let outcome = match world.perform(planned).await {
-            Ok(step) => check(&step, &mut memory),
+            Ok(step) => {
+                check(&step, &mut memory).map_err(|reason| format!("{reason}\n{}", step.in_short()))
+            }
             Err(reason) => Err(reason),
         };
         if let Err(reason) = outcome {

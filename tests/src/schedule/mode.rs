@@ -13,7 +13,7 @@
 
 use std::time::Duration;
 
-use instar_host::endpoint::settings::{Checkpoint, EndpointSettings};
+use instar_host::endpoint::settings::{Checkpoint, EndpointSettings, Probation};
 
 /// How long a new version has to prove itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,7 +38,7 @@ pub struct Mode {
 
 /// Messages of a short probation.
 const SHORT: usize = 20;
-/// A slow machine does not end a long probation by its time.
+/// A slow machine does not end a probation by its time.
 const LONG: Duration = Duration::from_secs(600);
 
 impl Mode {
@@ -58,11 +58,15 @@ impl Mode {
 
     /// Sets it.
     pub fn set(&self, settings: &mut EndpointSettings) {
-        match self.proving {
-            Proving::Never => settings.probation.messages = 0,
-            Proving::Short => settings.probation.messages = SHORT,
-            Proving::Long => settings.probation.time = LONG,
-        }
+        settings.probation = Probation {
+            messages: match self.proving {
+                Proving::Never => 0,
+                Proving::Short => SHORT,
+                Proving::Long => Probation::default().messages,
+            },
+            time: LONG,
+            ..Probation::default()
+        };
         settings.checkpoint = Checkpoint {
             messages: self.every,
             time: None,

@@ -137,6 +137,20 @@ impl Step {
         self.before.life != self.after.life
     }
 
+    /// What a reader of a violation wants to know first.
+    pub fn in_short(&self) -> String {
+        let flips = self.flipped().iter().map(|ran| match &ran.rolled_back {
+            None => format!("swapped to {}", ran.version),
+            Some(why) => format!("back to {} ({why})", ran.version),
+        });
+        format!(
+            "before: {:?}\nmeanwhile: {:?}\nafter: {:?}",
+            self.before,
+            flips.collect::<Vec<_>>(),
+            self.after
+        )
+    }
+
     /// The flips of this step.
     pub fn flipped(&self) -> &[Ran] {
         let from = (self.before.flips as usize + 1).min(self.timeline.len());
