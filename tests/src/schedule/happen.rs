@@ -205,7 +205,7 @@ impl World {
             Err(SwapError::GivenUp { reason, .. }) if reason.contains("crashed") => {}
             outcome => self.swapped(outcome, tries)?,
         }
-        // A restart would take the timer with it.
+        // Another crash would take the timer with it.
         let began = tokio::time::Instant::now();
         while self.plain_crashes() <= plain {
             if began.elapsed() > REST {
