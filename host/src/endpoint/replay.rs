@@ -4,7 +4,8 @@
 //! the replay go nowhere. What only the endpoint itself sees is made anew: asks and timers of the newer
 //! version were cancelled, so those of the replay are opened. An ask whose outcome is in the record, or
 //! a timer whose firing is, is not opened again: the record has how it ended, under the id of the newer
-//! version, and the replay sees it under its own.
+//! version, and the replay sees it under its own. The same holds for outcomes and firings that the newer
+//! version did not come to handle: they wait, and are handled when the replay is over.
 //!
 //! When the replay is over the same surroundings are those of a live endpoint.
 
@@ -60,14 +61,19 @@ impl Reservation for Nowhere {
 }
 
 impl Replay {
-    /// `is_older`: whether an id is older than the state with which the replay begins.
-    pub(super) fn new(record: &Record, is_older: impl Fn(u64) -> bool) -> Self {
+    /// `waiting`: what was taken out of the ledger and not handled. `is_older`: whether an id is older
+    /// than the state with which the replay begins.
+    pub(super) fn new<'a>(
+        record: &'a Record,
+        waiting: impl IntoIterator<Item = &'a Event>,
+        is_older: impl Fn(u64) -> bool,
+    ) -> Self {
         let mut replay = Self {
             senders: record.senders.clone(),
             ..Self::default()
         };
         let mut seen = HashSet::new();
-        for event in &record.events {
+        for event in record.events.iter().chain(waiting) {
             let (id, token, by_token) = match event {
                 Event::Reply { ask, token, .. } => (*ask, token, &mut replay.asks),
                 Event::Timer { timer, token } => (*timer, token, &mut replay.timers),
@@ -158,11 +164,6 @@ impl Replay {
                 }
             }
         }
-    }
-
-    /// Asks that the replay gave up.
-    pub(super) fn gave_up(&self, ask: u64) -> bool {
-        self.aborted.contains(&ask)
     }
 }
 
@@ -346,7 +347,7 @@ mod tests {
             events: events.into_iter().collect(),
             senders: HashMap::new(),
         };
-        Replay::new(&record, older)
+        Replay::new(&record, [], older)
     }
 
     fn all_closed(_call: u64) -> bool {
@@ -380,12 +381,28 @@ mod tests {
     }
 
     #[test]
+    fn an_ask_whose_outcome_waits_to_be_handled_is_not_asked_again() {
+        let waiting = [reply(12, b"a"), fired(13, b"t")];
+        let mut replay = Replay::new(&Record::default(), &waiting, older);
+        assert!(replay.take(ask(20, b"a"), all_closed).is_none());
+        assert!(replay.take(timer(21, b"t", None), all_closed).is_none());
+        let [outcome, firing] = waiting.map(|event| replay.event(event, older));
+        assert!(
+            matches!(outcome, Some(Event::Reply { ask: 20, .. })),
+            "{outcome:?}"
+        );
+        assert!(
+            matches!(firing, Some(Event::Timer { timer: 21, .. })),
+            "{firing:?}"
+        );
+    }
+
+    #[test]
     fn an_ask_older_than_the_state_ends_as_recorded_unless_it_is_given_up() {
         let mut replay = replay([reply(3, b"a")]);
         assert!(replay.event(reply(3, b"a"), older).is_some());
         assert!(replay.take(Effect::Abort { ask: 3 }, all_closed).is_some());
         assert!(replay.event(reply(3, b"a"), older).is_none());
-        assert!(replay.gave_up(3));
     }
 
     #[test]

@@ -20,6 +20,7 @@ use super::runner::Runner;
 use super::standstill::Standstill;
 use super::status::OnProbation;
 use super::trial::{HEALTH, Image, Look, Record, Trial};
+use crate::component::effect::Effect;
 use crate::component::event::Event;
 use crate::component::instance::{self, Crash, Instance, StateError};
 use crate::error::{RpcError, with_causes};
@@ -187,17 +188,23 @@ impl Runner {
         self.volatile = 0;
         let now = endpoint.clock.now();
         let told = lock(&endpoint.ledger).rewind(Rewind::WithReplay, now);
-        let revived = self.revive(&image, handled, &mut record).await;
+        self.forget_young_effects();
+        let revived = self
+            .revive(&image, handled, culprit.as_ref(), &mut record)
+            .await;
         let open = lock(&endpoint.ledger).counts();
         (record.open_calls, record.open_asks, record.timers) = (open.calls, open.asks, open.timers);
         match revived {
             Ok(revived) => {
                 let replay = revived.replay;
-                let told = told.into_iter().filter(|event| match event {
-                    Event::Reply { ask, .. } => !replay.gave_up(*ask),
-                    _ => true,
-                });
-                self.put_first(told.chain(culprit).collect());
+                let ledger = lock(&endpoint.ledger);
+                let own = |event| replay.event(event, |id| ledger.is_before_mark(id));
+                // What waits belongs to what the newer version asked and started.
+                let pending = std::mem::take(&mut self.pending);
+                self.pending = pending.into_iter().filter_map(own).collect();
+                let first = told.into_iter().chain(culprit).filter_map(own).collect();
+                drop(ledger);
+                self.put_first(first);
                 self.put_in_place(revived.instance, revived.running);
                 self.volatile = revived.volatile;
                 self.started = true;
@@ -227,17 +234,28 @@ impl Runner {
         drop(retired);
     }
 
+    /// Asks and timers of the newer version that wait for room never begin: the replay has its own.
+    fn forget_young_effects(&mut self) {
+        let ledger = lock(&self.endpoint.ledger);
+        self.blocked.retain(|effect| match effect {
+            Effect::Ask { id, .. } | Effect::StartTimer { id, .. } => ledger.is_before_mark(*id),
+            _ => true,
+        });
+    }
+
     /// The version of the image, once more where the newer one was when it failed.
     async fn revive(
         &mut self,
         image: &Image,
         handled: Record,
+        culprit: Option<&Event>,
         record: &mut SwapRecord,
     ) -> Result<Revived, String> {
         let endpoint = Arc::clone(&self.endpoint);
         let replay = {
             let ledger = lock(&endpoint.ledger);
-            Replay::new(&handled, |id| ledger.is_before_mark(id))
+            let waiting = culprit.into_iter().chain(&self.pending);
+            Replay::new(&handled, waiting, |id| ledger.is_before_mark(id))
         };
         let settings = &image.running.settings;
         let surroundings = ReplaySurroundings::new(&endpoint, &image.running, replay);

@@ -545,6 +545,11 @@ impl Runner {
         if let Some(draining) = self.draining.take() {
             draining.give_up(self, "the running version crashed while it was drained");
         }
+        self.lose_state(reason);
+    }
+
+    /// The state is gone, but for the copy that there may be.
+    pub(super) fn lose_state(&mut self, reason: &str) {
         let has_image = self.checkpoints.image().is_some();
         let mut ledger = lock(&self.endpoint.ledger);
         let mut waiting = HashSet::new();

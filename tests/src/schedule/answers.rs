@@ -1,7 +1,9 @@
 //! Answers: each call is answered exactly once, and fails only for a reason that is on record.
 //!
 //! At the end of a step every call that still waits is held by the guest, and every call that the
-//! guest holds is open at the host: so none waits for nothing, and none is answered twice.
+//! guest holds is open at the host: so none waits for nothing, and none is answered twice. Only a state
+//! that went back to a copy holds calls again that a later one has answered; they are never more than
+//! when it went back.
 
 use super::plan::What;
 use super::step::{Item, Memory, Step, Told};
@@ -14,17 +16,32 @@ pub fn check(step: &Step, memory: &mut Memory) -> Result<(), String> {
         outcome(step, item).map_err(|reason| format!("{item:?}: {reason}"))?;
     }
     let after = &step.after;
-    let held = (after.held.len(), after.waiting);
-    if (after.open_calls, after.open_asks) != held {
+    if after.open_asks != after.waiting {
         return Err(format!(
-            "the host holds {} calls and {} asks open, the guest {held:?}",
-            after.open_calls, after.open_asks
+            "the host holds {} asks open, the guest {}",
+            after.open_asks, after.waiting
         ));
+    }
+    let ghosts = after.held.len().checked_sub(after.open_calls);
+    let most = match (step.went_back(), step.life_changed()) {
+        (true, _) => usize::MAX,
+        (false, true) => 0,
+        (false, false) => memory.ghosts,
+    };
+    match ghosts {
+        Some(ghosts) if ghosts <= most => memory.ghosts = ghosts,
+        _ => {
+            return Err(format!(
+                "the host holds {} calls open, the guest {}, of which {most} may be closed already",
+                after.open_calls,
+                after.held.len()
+            ));
+        }
     }
     if after.strays > 0 {
         return Err(format!("{} answers came uncalled or twice", after.strays));
     }
-    if after.refused > 0 && !memory.callers_gone {
+    if after.refused > 0 && !memory.callers_gone && !memory.went_back {
         return Err(format!(
             "{} answers were refused, though no caller had gone",
             after.refused
@@ -40,7 +57,8 @@ fn outcome(step: &Step, item: &Item) -> Result<(), String> {
         }
         Told::Refused(code) => {
             let expected = match code.as_str() {
-                "crashed" => step.lost_its_state(),
+                "crashed" => step.losses() > 0,
+                "aborted" if matches!(item.what, What::Forward(_)) && step.went_back() => true,
                 "network" | "stopped" | "aborted" => item.shaky,
                 // An ask of the endpoint to one without room fails at once.
                 "inbox-full" => matches!(item.what, What::Forward(_)),

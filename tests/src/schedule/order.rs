@@ -1,17 +1,33 @@
 //! Order: messages of one sender are handled in the order in which it sent them.
 //!
 //! Over one connection. What was under way when a connection was cut may arrive beside what its
-//! sender sent over the next one; so with one cut, what arrived is at most two rising runs.
+//! sender sent over the next one; so with one cut, what arrived is at most two rising runs. With a
+//! rollback what is asked of the other endpoint may be asked again later; what is sent to it has an order.
 
 use std::collections::BTreeMap;
 
-use super::plan::LOCAL_SENDERS;
+use std::collections::BTreeSet;
+
+use super::plan::{LOCAL_SENDERS, What};
 use super::step::{Key, Memory, Step};
 
 /// # Errors
 /// Which sender, and what came in which order.
 pub fn check(step: &Step, memory: &Memory) -> Result<(), String> {
-    for (whose, log) in [("endpoint", &step.log), ("other endpoint", &step.other_log)] {
+    let asked = step
+        .items
+        .iter()
+        .filter(|item| matches!(item.what, What::Forward(_)));
+    let asked: BTreeSet<Key> = asked.map(|item| item.key).collect();
+    let again =
+        |key: &Key| step.rollbacks() > 0 && (asked.contains(key) || memory.forwarded.contains(key));
+    let theirs: Vec<Key> = step
+        .other_log
+        .iter()
+        .copied()
+        .filter(|key| !again(key))
+        .collect();
+    for (whose, log) in [("endpoint", &step.log), ("other endpoint", &theirs)] {
         // Late ones of a connection that was cut in an earlier step have no order here.
         let log = log.iter().filter(|key| !memory.limbo.contains(key));
         for (sender, numbers) in by_sender(log) {

@@ -1,5 +1,6 @@
 //! Plan: what is done in which step. Follows from the seed alone.
 
+use super::mode::{Mode, Proving};
 use super::rng::Rng;
 
 /// Senders of the endpoint's own host: 0 and 1. The others are on another host.
@@ -11,9 +12,11 @@ const BURST_MAX: u64 = 14;
 /// Messages after which the fragile version traps, at least. Not less, so that it does not trap more
 /// often than the host restarts it.
 const FRAGILE_LEAST: u64 = 35;
+/// The same where it traps in one generation of the state only, and so only once.
+const ONCE_MAX: u64 = 25;
 /// Crashes without a swap or restart between them. Not more, since the pauses before the next start
 /// double, and the sixth is the end.
-const CRASHES_MAX: u32 = 3;
+pub(super) const CRASHES_MAX: u32 = 3;
 
 /// The versions that are good.
 pub const GOOD: [&str; 3] = ["load-v1", "load-v2", "load-v3"];
@@ -55,8 +58,20 @@ pub enum Happening {
     Swap(&'static str),
     /// A swap that must be refused.
     Bad(&'static str),
-    /// A swap to a version that traps at the message of this number.
-    Fragile(u64),
+    /// A swap to a version that traps at the message of this number; only once or again and again.
+    Fragile(u64, Again),
+    /// A swap that ends what does not end by itself.
+    Force(&'static str),
+    /// The running code in another instance.
+    Refresh,
+    /// A swap of the endpoint and of the other one, as one.
+    Together(&'static str),
+    /// The same, but the version for the other one is bad.
+    TogetherBad(&'static str),
+    /// A swap is tried on copies.
+    Rehearse(&'static str),
+    /// A swap has to wait for async work, and meanwhile a timer panics.
+    CrashInDrain(&'static str),
     /// Back to the version before.
     Rollback,
     /// A message that panics.
@@ -75,6 +90,15 @@ pub enum Happening {
     ReleaseOther,
 }
 
+/// Whether a version traps again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Again {
+    /// In the first instance only.
+    Never,
+    /// In every instance, also in a replay.
+    Always,
+}
+
 /// One step.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Planned {
@@ -87,12 +111,15 @@ pub struct Planned {
 /// All steps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
+    /// What is switched on.
+    pub mode: Mode,
     /// In order.
     pub steps: Vec<Planned>,
 }
 
 /// What the planner has to know of what it planned.
 struct State {
+    mode: Mode,
     running: &'static str,
     before: Option<&'static str>,
     crashes: u32,
@@ -102,13 +129,15 @@ impl Plan {
     /// The plan of a seed.
     pub fn new(seed: u64, steps: usize) -> Self {
         let mut rng = Rng::new(seed);
+        let mode = Mode::of(seed);
         let mut state = State {
+            mode,
             running: GOOD[0],
             before: None,
             crashes: 0,
         };
         let steps = (0..steps).map(|_| state.step(&mut rng)).collect();
-        Self { steps }
+        Self { mode, steps }
     }
 }
 
@@ -131,10 +160,11 @@ impl State {
             happenings.push((rng.below(60), self.leave_fragile(rng)));
         }
         while happenings.len() < count && self.running != FRAGILE {
-            let crashed = happenings
+            let crashed = happenings.iter().any(|(_, before)| before.is_crash());
+            let in_drain = happenings
                 .iter()
-                .any(|(_, before)| matches!(before, Happening::Crash | Happening::CrashAsked));
-            if let Some(happening) = self.happening(crashed, rng) {
+                .any(|(_, before)| matches!(before, Happening::CrashInDrain(_)));
+            if let Some(happening) = self.happening(crashed, in_drain, rng) {
                 happenings.push((rng.below(60), happening));
             }
         }
@@ -161,7 +191,17 @@ impl State {
         }
     }
 
-    fn happening(&mut self, crashed: bool, rng: &mut Rng) -> Option<Happening> {
+    /// When the fragile version traps. One that traps once may do so early; but only where it is on
+    /// probation, and it is not where it begins without a state.
+    fn fragile(&self, crashed: bool, rng: &mut Rng) -> Happening {
+        let once = self.mode.proving == Proving::Long && !crashed && rng.below(4) > 0;
+        match once {
+            true => Happening::Fragile(1 + rng.below(ONCE_MAX), Again::Never),
+            false => Happening::Fragile(FRAGILE_LEAST + rng.below(30), Again::Always),
+        }
+    }
+
+    fn happening(&mut self, crashed: bool, in_drain: bool, rng: &mut Rng) -> Option<Happening> {
         // Between a crash and the next start there is no state to be given.
         let bad = match crashed {
             true => rng.one_of(&BAD_IN_ITSELF)?,
@@ -171,32 +211,53 @@ impl State {
         let good = rng.one_of(&good)?;
         let back = u64::from(self.before.is_some_and(|before| before != FRAGILE));
         let crash = u64::from(self.crashes < CRASHES_MAX);
-        let fragile = FRAGILE_LEAST + rng.below(30);
+        let fragile = self.fragile(crashed, rng);
+        let proves = u64::from(self.mode.proving == Proving::Long);
+        let rehearsed = rng.one_of(&[GOOD[0], GOOD[1], GOOD[2], FRAGILE, BAD[3]])?;
         let happening = rng.choose(&[
             (6, Happening::Swap(good)),
             (3, Happening::Bad(bad)),
-            (1, Happening::Fragile(fragile)),
+            (1 + 3 * proves, fragile),
+            (1, Happening::Force(good)),
+            (1, Happening::Refresh),
+            (1, Happening::Together(good)),
+            (1, Happening::TogetherBad(good)),
+            (1, Happening::Rehearse(rehearsed)),
+            (crash * u64::from(!crashed), Happening::CrashInDrain(good)),
             (2 * back, Happening::Rollback),
             (2 * crash, Happening::Crash),
             (crash, Happening::CrashAsked),
-            (1, Happening::Restart),
+            // It could take the timer with it that panics, before the version that came back has it.
+            (u64::from(!in_drain), Happening::Restart),
             (2, Happening::Cut),
             (1, Happening::NewPeer),
             (2, Happening::Release),
             (2, Happening::ReleaseOther),
         ])?;
         match happening {
-            Happening::Swap(good) => self.runs(good),
-            Happening::Fragile(_) => self.runs(FRAGILE),
+            Happening::Swap(good) | Happening::Force(good) | Happening::Together(good) => {
+                self.runs(good);
+            }
+            Happening::Fragile(..) => self.runs(FRAGILE),
             Happening::Rollback => {
                 let before = self.before?;
                 self.runs(before);
             }
             Happening::Restart => self.crashes = 0,
-            Happening::Crash | Happening::CrashAsked => self.crashes += 1,
+            // Whether anything comes of the swap depends on when the timer fires.
+            Happening::Crash | Happening::CrashAsked | Happening::CrashInDrain(_) => {
+                self.crashes += 1;
+            }
             _ => {}
         }
         Some(happening)
+    }
+}
+
+impl Happening {
+    /// Something panics.
+    pub(super) fn is_crash(&self) -> bool {
+        matches!(self, Self::Crash | Self::CrashAsked | Self::CrashInDrain(_))
     }
 }
 
@@ -233,7 +294,7 @@ mod tests {
             .map(|(_, happening)| std::mem::discriminant(happening))
             .map(|sort| format!("{sort:?}"))
             .collect();
-        assert_eq!(names.len(), 11);
+        assert_eq!(names.len(), 17);
     }
 
     #[test]
@@ -245,7 +306,7 @@ mod tests {
                 let left = matches!(first, Some(Happening::Swap(_) | Happening::Rollback));
                 assert!(!fragile || left, "seed {seed}: {step:?}");
                 let last = step.happenings.last().map(|(_, happening)| *happening);
-                fragile = matches!(last, Some(Happening::Fragile(_)));
+                fragile = matches!(last, Some(Happening::Fragile(..)));
             }
         }
     }

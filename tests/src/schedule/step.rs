@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use fixture_load::Seen;
 
+use super::mode::{Mode, Proving};
 use super::plan::{LOCAL_SENDERS, What};
+use super::timeline::Ran;
 
 /// Sender and number.
 pub type Key = (u32, u64);
@@ -32,9 +34,9 @@ pub struct Item {
     pub what: What,
     /// What its sender was told.
     pub told: Told,
-    /// Swaps that were known to be done before it was sent.
+    /// Flips that were known to be done before it was sent.
     pub before: u64,
-    /// Swaps that were known to be done when it was answered.
+    /// Flips that were known to be done when it was answered.
     pub after: u64,
     /// Its connection may have been cut since it was sent.
     pub shaky: bool,
@@ -58,7 +60,13 @@ pub struct Picture {
     pub generation: u64,
     /// Swaps of the endpoint.
     pub swaps: u64,
-    /// Crashes of the endpoint.
+    /// Flips of the endpoint: swaps, and rollbacks by probation.
+    pub flips: u64,
+    /// The version is on probation, and will be for a while.
+    pub on_probation: bool,
+    /// There is a copy of the state.
+    pub copied: bool,
+    /// Crashes of the endpoint, those that were rolled back included.
     pub crashes: u64,
     /// Messages that were lost with a crash: those that did it.
     pub culprits: u64,
@@ -87,27 +95,41 @@ pub struct Step {
     pub before: Picture,
     /// After.
     pub after: Picture,
+    /// What is switched on.
+    pub mode: Mode,
     /// What was sent in this step, in the order of each sender.
     pub items: Vec<Item>,
     /// Calls of earlier steps that ended in this one.
     pub ended: Vec<Item>,
     /// What the state handled in this step, in order. After a crash: what its new state did.
     pub log: Vec<Key>,
+    /// Messages of earlier steps that the state knew before and does not know any more.
+    pub forgotten: u64,
+    /// How often the timer had fired when nothing was sent any more.
+    pub ticks_seen: u64,
     /// What the other endpoint handled in this step, in order.
     pub other_log: Vec<Key>,
     /// How often all connections were cut.
     pub cuts: u32,
     /// How often an operator restarted it.
     pub restarts: u32,
-    /// Messages and calls that were to panic.
+    /// Messages, calls and timers that were to panic.
     pub panics: u64,
     /// Of these, messages.
     pub panics_one_way: u64,
-    /// Whether a version ran that traps by itself.
-    pub fragile: bool,
-    /// The version that ran after so many swaps.
-    pub versions: Vec<String>,
+    /// Some async work was begun, so that there may have been no copy for a while.
+    pub lingered: bool,
+    /// Nothing happened but one panic.
+    pub one_panic: bool,
+    /// A version that traps by itself was put in place beside a crash: perhaps without a state, and so
+    /// without a probation.
+    pub fragile_beside_crash: bool,
+    /// All that ran, from the first version on.
+    pub timeline: Vec<Ran>,
 }
+
+/// The version that traps by itself.
+pub const FRAGILE_VERSION: &str = "2.6.6";
 
 impl Step {
     /// The state is another one than before.
@@ -115,9 +137,69 @@ impl Step {
         self.before.life != self.after.life
     }
 
-    /// Something happened with which state is lost.
-    pub fn lost_its_state(&self) -> bool {
-        self.after.crashes > self.before.crashes || self.restarts > 0
+    /// What a reader of a violation wants to know first.
+    pub fn in_short(&self) -> String {
+        let flips = self.flipped().iter().map(|ran| match &ran.rolled_back {
+            None => format!("swapped to {}", ran.version),
+            Some(why) => format!("back to {} ({why})", ran.version),
+        });
+        format!(
+            "before: {:?}\nmeanwhile: {:?}\nafter: {:?}",
+            self.before,
+            flips.collect::<Vec<_>>(),
+            self.after
+        )
+    }
+
+    /// The flips of this step.
+    pub fn flipped(&self) -> &[Ran] {
+        let from = (self.before.flips as usize + 1).min(self.timeline.len());
+        self.timeline.get(from..).unwrap_or_default()
+    }
+
+    /// Versions that failed on probation in this step.
+    pub fn rollbacks(&self) -> u64 {
+        let back = self
+            .flipped()
+            .iter()
+            .filter(|ran| ran.rolled_back.is_some());
+        back.count() as u64
+    }
+
+    /// Crashes with which the state was lost, or all that is younger than a copy. None where the
+    /// numbers do not fit together.
+    pub fn losing_crashes(&self) -> Option<u64> {
+        (self.after.crashes - self.before.crashes).checked_sub(self.rollbacks())
+    }
+
+    /// How often state was lost.
+    pub fn losses(&self) -> u64 {
+        self.losing_crashes().unwrap_or(0) + u64::from(self.restarts)
+    }
+
+    /// The state went back to a copy, or may have.
+    pub fn went_back(&self) -> bool {
+        self.losses() > 0 && (!self.life_changed() || self.mode.every.is_some())
+    }
+
+    /// Whether a version ran that traps by itself.
+    pub fn fragile(&self) -> bool {
+        self.before.version == FRAGILE_VERSION
+            || self
+                .flipped()
+                .iter()
+                .any(|ran| ran.version == FRAGILE_VERSION)
+    }
+
+    /// A version that traps by itself may have run without being on probation.
+    pub fn fragile_unproved(&self) -> bool {
+        let restored = |ran: &Ran| ran.rolled_back.is_some() && ran.version == FRAGILE_VERSION;
+        self.fragile()
+            && (self.mode.proving != Proving::Long
+                || self.before.version == FRAGILE_VERSION && !self.before.on_probation
+                || self.restarts > 0
+                || self.fragile_beside_crash
+                || self.flipped().iter().any(restored))
     }
 }
 
@@ -128,6 +210,14 @@ pub struct Memory {
     pub limbo: BTreeSet<Key>,
     /// What the other endpoint has handled so far.
     pub passed: BTreeSet<Key>,
+    /// Of these, what it was asked.
+    pub forwarded: BTreeSet<Key>,
+    /// There may be a copy of the state, though the mode wants none: that of a failed rollback.
+    pub copy_left: bool,
+    /// Some state went back, so that it may answer once more.
+    pub went_back: bool,
+    /// Calls that the guest holds and the host does not: a state that went back holds them again.
+    pub ghosts: usize,
     /// Some caller has gone, so that an answer may find nobody.
     pub callers_gone: bool,
 }
@@ -171,7 +261,8 @@ pub(super) mod examples {
             log: (0..messages).map(|number| (0, number)).collect(),
             before: picture,
             after,
-            versions: vec!["1.0.0".to_owned()],
+            timeline: vec![Ran::first("1.0.0")],
+            ticks_seen: 1,
             ..Step::default()
         }
     }

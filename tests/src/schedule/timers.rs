@@ -1,4 +1,5 @@
-//! Timers: they go on, whatever is swapped; after a crash they are those of the new start.
+//! Timers: they go on, whatever is swapped or rolled back; after a crash they are those of the new start
+//! or of the copy.
 
 use super::step::Step;
 
@@ -9,9 +10,10 @@ pub fn check(step: &Step) -> Result<(), String> {
     if after.timers != 1 {
         return Err(format!("{} timers run, expected one", after.timers));
     }
-    let ticks = match step.life_changed() {
-        true => 0,
-        false => before.ticks,
+    let ticks = match (step.life_changed(), step.went_back()) {
+        (true, _) => 0,
+        (_, true) => step.ticks_seen,
+        _ => before.ticks,
     };
     match after.ticks > ticks {
         true => Ok(()),

@@ -9,8 +9,8 @@ use tokio::task::JoinHandle;
 
 use super::plan::What;
 use super::step::{Item, Told};
+use super::timeline::flips;
 use super::world::{HUB, OTHER, REST};
-use crate::load::swaps;
 use crate::message;
 
 /// The way to the endpoint; another one once another host has come.
@@ -96,7 +96,7 @@ impl Traffic {
             key: (self.sender, self.number - 1),
             what,
             told: Told::Open,
-            before: swaps(&self.host, HUB),
+            before: flips(&self.host, HUB),
             after: 0,
             shaky: false,
         }
@@ -120,7 +120,7 @@ impl Traffic {
         let host = self.host.clone();
         tokio::spawn(async move {
             let outcome = asked.outcome().await;
-            let after = swaps(&host, HUB);
+            let after = flips(&host, HUB);
             (told(outcome), after)
         })
     }

@@ -1,25 +1,27 @@
-//! World: two hosts, the way between them, and what a plan does to them.
+//! World: two hosts, the way between them, and what is seen of them. What happens to them beside the
+//! traffic is [`super::happen`].
 //!
 //! The endpoint under test is `hub` on a host that listens; it asks and sends to `other` on the same
 //! host, whose inbox is small, so that what `hub` sends often has to wait. Senders 0 and 1 are on that
 //! host, the others on one that comes over a [`Proxy`].
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
-use fixture_load::{Account, Crash, CrashAsked, Ping, Release};
+use fixture_load::{Account, Ping};
 use instar_host::address::{EndpointAddress, RpcAddress};
-use instar_host::endpoint::record::SwapOutcome;
-use instar_host::endpoint::settings::EndpointSettings;
 use instar_host::endpoint::status::EndpointState;
 use instar_host::{EndpointRef, RpcEnv};
 
-use super::plan::{FRAGILE, Happening, LOCAL_SENDERS, Planned, SENDERS};
-use super::step::{Item, Key, Picture, Step, Told};
+use super::happen::Happened;
+use super::mode::Mode;
+use super::plan::{Happening, LOCAL_SENDERS, Planned, SENDERS};
+use super::step::{FRAGILE_VERSION, Item, Key, Picture, Step, Told};
+use super::timeline::timeline;
 use super::traffic::{Burst, Route, Traffic, Waiting};
 use crate::load::{load_endpoint, load_settings};
 use crate::proxy::Proxy;
-use crate::{ask, client, component, message, server, start};
+use crate::{ask, client, server, start};
 
 /// The endpoint under test.
 pub(super) const HUB: &str = "hub";
@@ -28,32 +30,29 @@ pub(super) const OTHER: &str = "other";
 /// How long a step may take to come to rest.
 pub(super) const REST: std::time::Duration = std::time::Duration::from_secs(30);
 
+/// The version that both endpoints begin with.
+pub(super) const FIRST: &str = "1.0.0";
+
 /// Everything.
 pub struct World {
-    host: RpcEnv,
-    peer: RpcEnv,
-    proxy: Proxy,
-    hub: EndpointRef,
-    other: EndpointRef,
+    pub(super) mode: Mode,
+    pub(super) host: RpcEnv,
+    pub(super) peer: RpcEnv,
+    pub(super) proxy: Proxy,
+    pub(super) hub: EndpointRef,
+    pub(super) other: EndpointRef,
     /// The way of the local senders.
     near: Route,
     /// That of the others.
-    far: Route,
+    pub(super) far: Route,
     numbers: Vec<u64>,
     waiting: Vec<Waiting>,
-    picture: Picture,
+    pub(super) picture: Picture,
     other_seen: u64,
-    hub_seen: u64,
-    fragile: bool,
-}
-
-/// What happened beside the traffic.
-#[derive(Default)]
-struct Happened {
-    cuts: u32,
-    restarts: u32,
-    panics: u64,
-    panics_one_way: u64,
+    /// The log of this life.
+    log: Vec<Key>,
+    /// Crashes when the endpoint last got all its restarts again.
+    pub(super) forgiven: u64,
 }
 
 impl World {
@@ -61,18 +60,21 @@ impl World {
     ///
     /// # Panics
     /// Where something does not start.
-    pub async fn start() -> Self {
+    pub async fn start(mode: Mode) -> Self {
         let (host, peer) = (start(server()).await, start(client()).await);
         let mut settings = load_settings();
         settings.probation.messages = 0;
         settings.config.insert("log".to_owned(), "yes".to_owned());
-        let hub = load_endpoint(&host, HUB, "load-v1", settings.clone()).await;
+        let mut hub_settings = settings.clone();
+        mode.set(&mut hub_settings);
+        let hub = load_endpoint(&host, HUB, "load-v1", hub_settings).await;
         settings.limits.inbox = 4;
         let other = load_endpoint(&host, OTHER, "load-v1", settings).await;
         let port = host.address().map_or(0, |address| address.port());
         let proxy = Proxy::to(([127, 0, 0, 1], port).into()).await;
         let far = way(&peer, &proxy);
         let mut world = Self {
+            mode,
             near: Arc::new(Mutex::new(hub.clone())),
             far: Arc::new(Mutex::new(far)),
             host,
@@ -84,8 +86,8 @@ impl World {
             waiting: Vec::new(),
             picture: Picture::default(),
             other_seen: 0,
-            hub_seen: 0,
-            fragile: false,
+            log: Vec::new(),
+            forgiven: 0,
         };
         match world.rest(&Picture::default(), &[]).await {
             Ok(rest) => world.picture = rest.picture,
@@ -113,8 +115,8 @@ impl World {
             };
             bursts.spawn(traffic.run(plan.clone()));
         }
-        let was_fragile = self.fragile;
         let mut happened = Happened::default();
+        self.leave_fragile(planned).await?;
         for (turns, happening) in &planned.happenings {
             for _ in 0..*turns {
                 tokio::task::yield_now().await;
@@ -173,6 +175,10 @@ impl World {
         self.waiting = still;
         items.sort_by_key(|item| item.key);
         self.picture = rest.picture.clone();
+        let one_panic = matches!(
+            planned.happenings.as_slice(),
+            [(_, Happening::Crash | Happening::CrashAsked)]
+        ) && happened.panics == 1;
         Ok(Step {
             before,
             after: rest.picture,
@@ -184,77 +190,14 @@ impl World {
             restarts: happened.restarts,
             panics: happened.panics,
             panics_one_way: happened.panics_one_way,
-            fragile: was_fragile || self.fragile,
-            versions: self.versions(),
+            mode: self.mode,
+            forgotten: rest.forgotten,
+            ticks_seen: rest.ticks_seen,
+            lingered: happened.lingered,
+            one_panic,
+            fragile_beside_crash: happened.fragile && happened.panics > 0,
+            timeline: timeline(&self.host, HUB, FIRST),
         })
-    }
-
-    async fn happen(
-        &mut self,
-        happening: Happening,
-        happened: &mut Happened,
-    ) -> Result<(), String> {
-        match happening {
-            Happening::Swap(to) => {
-                self.swap(to, None).await?;
-                self.fragile = false;
-            }
-            Happening::Fragile(at) => {
-                let current = self.host.endpoint_settings(HUB).ok_or("no such endpoint")?;
-                let mut settings = (*current).clone();
-                settings.config.insert("trap_at".to_owned(), at.to_string());
-                // From here on, even if it does not come to it.
-                self.fragile = true;
-                self.swap(FRAGILE, Some(settings)).await?;
-            }
-            Happening::Rollback => {
-                let record = self.host.rollback(HUB, None).await;
-                record.map_err(|error| format!("a good version was refused: {error}"))?;
-                self.fragile = false;
-            }
-            Happening::Bad(to) => {
-                let refused = self.host.swap(HUB, &component(to), None, "test").await;
-                if let Ok(record) = refused {
-                    return Err(format!("a bad version was taken: {record:?}"));
-                }
-            }
-            Happening::Crash => {
-                let text = "asked to crash".to_owned();
-                let sent = self.hub.send(message(&Crash { text })).await;
-                sent.map_err(|error| error.to_string())?;
-                happened.panics += 1;
-                happened.panics_one_way += 1;
-            }
-            Happening::CrashAsked => {
-                let text = "asked to crash".to_owned();
-                happened.panics += 1;
-                match ask(&self.hub, &CrashAsked { text }).await {
-                    Err(error) if error.code() == "crashed" => {}
-                    outcome => return Err(format!("expected to be told of it, got {outcome:?}")),
-                }
-            }
-            Happening::Restart => {
-                happened.restarts += 1;
-                let restarted = self.host.restart(HUB).await;
-                restarted.map_err(|error| error.to_string())?;
-            }
-            Happening::Cut => {
-                happened.cuts += 1;
-                self.proxy.cut().await;
-            }
-            Happening::NewPeer => {
-                happened.cuts += 1;
-                let new = start(client()).await;
-                let far = way(&new, &self.proxy);
-                let old = std::mem::replace(&mut self.peer, new);
-                old.shutdown().await;
-                let mut route = self.far.lock().unwrap_or_else(PoisonError::into_inner);
-                *route = far;
-            }
-            Happening::Release => release(&self.hub).await?,
-            Happening::ReleaseOther => release(&self.other).await?,
-        }
-        Ok(())
     }
 
     /// Asks from the other host until it is answered: whoever sends from there now does so over a
@@ -271,41 +214,26 @@ impl World {
         Err(format!("the hosts do not meet again within {REST:?}"))
     }
 
-    async fn swap(&self, to: &str, settings: Option<EndpointSettings>) -> Result<(), String> {
-        let swapped = self.host.swap(HUB, &component(to), settings, "test").await;
-        match swapped {
-            Ok(_) => Ok(()),
-            Err(error) => Err(format!("a good version was refused: {error}")),
-        }
-    }
-
-    /// What ran after so many swaps.
-    fn versions(&self) -> Vec<String> {
-        let records = self.host.history(HUB).unwrap_or_default();
-        let swapped = records
-            .into_iter()
-            .filter(|record| record.outcome == SwapOutcome::Swapped);
-        std::iter::once("1.0.0".to_owned())
-            .chain(swapped.map(|record| record.to.version))
-            .collect()
-    }
-
     /// Waits until nothing is under way: every call that waits is held by the guest and open at the
     /// host, what was to be passed on has arrived, and the timer fired again.
     async fn rest(&mut self, before: &Picture, items: &[Item]) -> Result<Rest, String> {
         let began = tokio::time::Instant::now();
-        let mut last = None;
+        let mut last: Option<Rest> = None;
         while began.elapsed() < REST {
-            let Some(rest) = self.look(before).await else {
+            let Some(mut rest) = self.look(before).await else {
                 tokio::time::sleep(std::time::Duration::from_millis(5)).await;
                 continue;
             };
-            if self.is_at_rest(before, &rest, items) {
-                self.hub_seen = rest.hub_next;
-                self.other_seen += rest.other_log.len() as u64;
-                return Ok(rest);
+            if let Some(last) = &last
+                && last.picture.life == rest.picture.life
+            {
+                rest.ticks_seen = last.ticks_seen.min(rest.picture.ticks);
             }
+            let is_at_rest = self.is_at_rest(before, &rest, last.as_ref(), items);
             last = Some(rest);
+            if is_at_rest {
+                break;
+            }
             tokio::time::sleep(std::time::Duration::from_millis(3)).await;
         }
         let state = self.host.status_of(HUB).map(|status| status.state);
@@ -314,23 +242,45 @@ impl World {
                 "no account within {REST:?}; the endpoint is {state:?}"
             ));
         };
-        // Not at rest: what is seen now says why, to the property that it breaks.
-        tracing::warn!(?state, "the step did not come to rest");
-        self.hub_seen = rest.hub_next;
+        if began.elapsed() >= REST {
+            // What is seen now says why, to the property that it breaks.
+            tracing::warn!(?state, "the step did not come to rest");
+        }
+        let known = self.log.len() - rest.forgotten as usize;
+        match rest.picture.life == before.life {
+            true => self.log.truncate(known),
+            false => self.log.clear(),
+        }
+        self.log.extend(&rest.log);
         self.other_seen += rest.other_log.len() as u64;
         Ok(rest)
     }
 
-    fn is_at_rest(&self, before: &Picture, rest: &Rest, items: &[Item]) -> bool {
+    fn is_at_rest(
+        &self,
+        before: &Picture,
+        rest: &Rest,
+        last: Option<&Rest>,
+        items: &[Item],
+    ) -> bool {
         let picture = &rest.picture;
         let open = self.waiting.iter().filter(|w| !w.outcome.is_finished());
         let all_held = open
             .map(|w| w.item.key)
             .all(|key| picture.held.contains(&key));
-        let books =
-            (picture.open_calls, picture.open_asks) == (picture.held.len(), picture.waiting);
-        let ticked =
-            picture.life != before.life && picture.ticks > 0 || picture.ticks > before.ticks;
+        // With copies the guest may hold calls that are not open any more: then it is at rest when
+        // nothing changes.
+        let same = |last: &Rest| {
+            (last.picture.open_calls, &last.picture.held) == (picture.open_calls, &picture.held)
+        };
+        let books = picture.open_asks == picture.waiting
+            && (picture.open_calls == picture.held.len()
+                || picture.open_calls < picture.held.len() && last.is_some_and(same));
+        let new = picture.life != before.life || picture.crashes > before.crashes;
+        let ticked = match new {
+            true => picture.ticks > rest.ticks_seen,
+            false => picture.ticks > before.ticks,
+        };
         let here: BTreeSet<_> = rest.log.iter().collect();
         let there: BTreeSet<_> = rest.other_log.iter().collect();
         let passed = items
@@ -341,28 +291,42 @@ impl World {
     }
 
     async fn look(&self, before: &Picture) -> Option<Rest> {
-        let mut hub = ask_account(&self.hub, self.hub_seen).await?;
+        let known = self.log.len() as u64;
+        let mut hub = ask_account(&self.hub, known).await?;
+        let mut log = std::mem::take(&mut hub.log);
+        let mut forgotten = 0;
+        let crashes = self.host.status_of(HUB)?.crashes;
         if hub.life != before.life {
             hub = ask_account(&self.hub, 0).await?;
+            log.clone_from(&hub.log);
+        } else if crashes != before.crashes {
+            hub = ask_account(&self.hub, 0).await?;
+            // Nothing comes twice: what both begin with is what was not forgotten.
+            let both = self.log.iter().zip(&hub.log);
+            let kept = both.take_while(|(known, now)| known == now).count();
+            forgotten = known - kept as u64;
+            log = hub.log.split_off(kept);
         }
         let other = ask_account(&self.other, self.other_seen).await?;
         let status = self.host.status_of(HUB)?;
-        if status.state != EndpointState::Running {
+        if status.state != EndpointState::Running || status.crashes != crashes {
             return None;
         }
-        let from = match hub.life == before.life {
-            true => self.hub_seen,
-            false => 0,
-        };
         let held = hub.kept.iter().chain(&hub.waiting).copied();
+        let proving =
+            |p: &instar_host::endpoint::status::OnProbation| p.messages < p.messages_limit / 2;
         Some(Rest {
-            hub_next: from + hub.log.len() as u64,
+            ticks_seen: hub.ticks,
+            forgotten,
             picture: Picture {
                 held: held.collect(),
                 version: hub.version,
                 life: hub.life,
                 generation: hub.generation,
                 swaps: status.swaps,
+                flips: super::timeline::flips(&self.host, HUB),
+                on_probation: status.probation.as_ref().is_some_and(proving),
+                copied: status.checkpoint_age.is_some(),
                 crashes: status.crashes,
                 culprits: status.dead_letters.get("crashed").copied().unwrap_or(0),
                 open_calls: status.open_calls,
@@ -373,9 +337,26 @@ impl World {
                 strays: hub.strays,
                 refused: hub.refused,
             },
-            log: hub.log,
+            log,
             other_log: other.log,
         })
+    }
+
+    /// A version that traps again and again is not left to it, also where a rollback put it back: that
+    /// would be the end of the endpoint.
+    async fn leave_fragile(&mut self, planned: &Planned) -> Result<(), String> {
+        let leaves = matches!(
+            planned.happenings.first(),
+            Some((_, Happening::Swap(_) | Happening::Rollback))
+        );
+        if leaves || self.picture.version != FRAGILE_VERSION {
+            return Ok(());
+        }
+        self.happen(
+            Happening::Swap(super::plan::GOOD[0]),
+            &mut Happened::default(),
+        )
+        .await
     }
 
     /// Ends the hosts. All calls that wait are told.
@@ -394,17 +375,13 @@ struct Rest {
     picture: Picture,
     log: Vec<Key>,
     other_log: Vec<Key>,
-    hub_next: u64,
+    forgotten: u64,
+    ticks_seen: u64,
 }
 
-fn way(peer: &RpcEnv, proxy: &Proxy) -> EndpointRef {
+pub(super) fn way(peer: &RpcEnv, proxy: &Proxy) -> EndpointRef {
     let address = RpcAddress::new("127.0.0.1", proxy.port());
     peer.reference(EndpointAddress::new(HUB, address))
-}
-
-async fn release(of: &EndpointRef) -> Result<(), String> {
-    let sent = of.send(message(&Release {})).await;
-    sent.map_err(|error| error.to_string())
 }
 
 async fn ask_account(of: &EndpointRef, from: u64) -> Option<Account> {

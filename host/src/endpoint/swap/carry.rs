@@ -72,6 +72,14 @@ impl Runner {
         let Some(mut draining) = self.draining.take() else {
             return false;
         };
+        if let Some(reason) = self.is_outdated(&draining.request) {
+            draining.give_up(self, reason);
+            return true;
+        }
+        if self.comes_back(&draining.request) {
+            self.draining = Some(draining);
+            return false;
+        }
         let overdue = Instant::now() >= draining.deadline;
         let has_instance = self.instance.is_some() && self.started;
         let has_state = has_instance || self.image_for(&draining.request).is_some();
@@ -86,6 +94,25 @@ impl Runner {
         }
         self.carry(draining, next).await;
         true
+    }
+
+    /// Why a version that was made ready for another one than runs now cannot take its place. Settings
+    /// and state version are those that go with the one that ran then; and a refresh would put back,
+    /// unproved, what just failed.
+    fn is_outdated(&self, request: &SwapRequest) -> Option<&'static str> {
+        let What::Flip(new) = &request.what else {
+            return None;
+        };
+        let running = self.endpoint.running.load();
+        let reason = "the running version was rolled back meanwhile";
+        (new.record.from.digest != running.id.digest).then_some(reason)
+    }
+
+    /// The endpoint waits for a restart with a checkpoint that only the running version can read.
+    fn comes_back(&self, request: &SwapRequest) -> bool {
+        matches!(self.life, Life::RestartAt(_))
+            && self.checkpoints.image().is_some()
+            && self.image_for(request).is_none()
     }
 
     /// The checkpoint that the new version can begin with, where there is no instance to ask.
@@ -279,7 +306,13 @@ impl Runner {
                 state,
                 last_id: made.last_id,
             }),
-            _ => self.forget_image(),
+            _ => {
+                let had_image = self.checkpoints.image().is_some();
+                self.forget_image();
+                if had_image && !carried {
+                    self.lose_state("the new version cannot read the last copy of it");
+                }
+            }
         }
         if !carried {
             self.start_fresh();
