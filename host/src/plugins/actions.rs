@@ -190,7 +190,7 @@ pub(crate) fn refusal(plugin: &str, trouble: Trouble, record: Option<SwapRecord>
     let (plugin, record) = (plugin.to_owned(), record.map(Box::new));
     let reason = trouble.reason;
     match trouble.fate {
-        Fate::GivenUp => PluginError::GivenUp {
+        Fate::GivenUp | Fate::TakenBack => PluginError::GivenUp {
             plugin,
             reason,
             record,
@@ -229,7 +229,7 @@ pub(crate) fn wasm_aside(directory: &Path, plugin: &str, code: &Code) -> Result<
     Aside::write(directory, &format!("{plugin}.wasm"), code.bytes())
 }
 
-fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     match error.source() {
         Some(source) => format!("{error}: {source}"),
         None => error.to_string(),

@@ -20,7 +20,7 @@ use super::facts::{
     Acted, Applied, Command, Contents, Deployment, Findings, Look, Mark, Pair, Rules, SidecarNow,
     Trouble, WasmFound,
 };
-use super::track::{Presence, Track};
+use super::track::{Presence, Seen, Track};
 
 #[path = "judge.rs"]
 mod judge;
@@ -232,6 +232,7 @@ impl Scan {
         };
         known.work = Work::None;
         known.runs = acted.now;
+        let contents_before = known.contents.clone();
         if let Some(wrote) = acted.wrote {
             let pair = known.examined.take().unwrap_or_default();
             let before = known.contents.take();
@@ -266,7 +267,7 @@ impl Scan {
             Mark::Refused(trouble) => {
                 known.held = None;
                 known.refused = Some(trouble);
-                known.refused_contents.clone_from(&known.contents);
+                known.refused_contents = contents_before;
             }
         }
         self.go_on(plugin)
@@ -402,6 +403,12 @@ impl Plugin {
     /// Digest of what the file holds, as last read.
     pub(crate) fn file_digest(&self) -> Option<&str> {
         self.contents.as_ref().map(|(digest, _)| digest.as_str())
+    }
+
+    /// How the file looked when it was read, if it held this digest.
+    pub(crate) fn file_with(&self, digest: &str) -> Option<&Seen> {
+        let seen = self.examined.as_ref()?.wasm.as_ref()?;
+        (self.file_digest() == Some(digest)).then_some(seen)
     }
 
     /// The endpoint names that belong to it now, or will when its work is done.
