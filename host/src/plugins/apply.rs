@@ -7,7 +7,7 @@
 //! the only step without a way back, so it comes when nothing can fail any more.
 
 use super::facts::{Deployment, Fate, Trouble};
-use super::host::{Host, HostError};
+use super::host::{Host, HostError, wanted};
 use crate::component::code::Code;
 use crate::endpoint::record::{SwapOutcome, SwapRecord};
 use crate::endpoint::settings::EndpointSettings;
@@ -268,7 +268,7 @@ pub(crate) fn explain(endpoint: &str, error: HostError) -> (Trouble, Option<Swap
             let reason = format!(
                 "needs approval: version {} wants {}; `instar approve {endpoint}` swaps to it",
                 version.unwrap_or_default(),
-                wants.join(" and ")
+                wanted(&wants)
             );
             let fate = Fate::NeedsApproval;
             (Trouble { reason, fate }, record)

@@ -37,6 +37,10 @@ async fn the_file_holds_the_version_that_came_back() {
     at.fence("fence").await;
     let calls = ["setup x 1", "swap x 2", "setup fence 1"];
     assert_eq!(at.host.calls(), calls, "no news of our own");
+    at.rename_in("a.wasm", plugin("x 1"));
+    at.fence("second").await;
+    let told = at.directory.status()[0].reason.clone().unwrap();
+    assert!(told.starts_with("rolled back to 1"), "{told}");
 }
 
 #[tokio::test]

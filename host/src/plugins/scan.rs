@@ -17,8 +17,8 @@ use std::time::Duration;
 
 use super::component_file::Shape;
 use super::facts::{
-    Acted, Applied, Command, Contents, Deployment, Findings, Look, Mark, Pair, Rules, SidecarNow,
-    Trouble, WasmFound,
+    Acted, Applied, Command, Contents, Deployment, Fate, Findings, Look, Mark, Pair, Rules,
+    SidecarNow, Trouble, WasmFound,
 };
 use super::track::{Presence, Seen, Track};
 
@@ -160,7 +160,7 @@ impl Scan {
         known.contents.clone_from(&contents);
         match judgement.verdict {
             Verdict::Nothing => {}
-            Verdict::Same => known.forgive(),
+            Verdict::Same => known.same(),
             Verdict::Refuse { reason, blocked_by } => {
                 known.refused = Some(Trouble::refused(reason));
                 known.refused_contents = contents;
@@ -393,6 +393,16 @@ impl Plugin {
     fn forgive(&mut self) {
         (self.refused, self.refused_contents) = (None, None);
         (self.held, self.blocked_by) = (None, None);
+    }
+
+    /// The files say what runs. That a version failed is told until another one comes: the file may be
+    /// the one that we put back, and what failed is still not tried again by itself.
+    fn same(&mut self) {
+        let taken_back = |trouble: &Trouble| trouble.fate == Fate::TakenBack;
+        match self.refused.as_ref().is_some_and(taken_back) {
+            true => (self.held, self.blocked_by) = (None, None),
+            false => self.forgive(),
+        }
     }
 
     /// True while work is under way.
