@@ -187,8 +187,11 @@ pub(crate) async fn restart<H: Host>(
 
 /// What an operator is told of trouble.
 pub(crate) fn refusal(plugin: &str, trouble: Trouble, record: Option<SwapRecord>) -> PluginError {
+    // Named once is enough.
+    let named = format!("endpoint `{plugin}`: ");
+    let reason = trouble.reason.strip_prefix(&named);
+    let reason = reason.unwrap_or(&trouble.reason).to_owned();
     let (plugin, record) = (plugin.to_owned(), record.map(Box::new));
-    let reason = trouble.reason;
     match trouble.fate {
         Fate::GivenUp | Fate::TakenBack => PluginError::GivenUp {
             plugin,
