@@ -212,7 +212,7 @@ async fn several_endpoints_are_swapped_as_one_or_not_at_all() {
     assert!(matches!(error, SwapError::NotTogether { .. }), "{error:?}");
     let text = error.to_string();
     assert!(
-        text.contains("`a`, `b`") && text.contains("asked to trap in restore"),
+        text.contains("`b`, `a`") && text.contains("asked to trap in restore"),
         "{text}"
     );
     assert_eq!(
