@@ -114,9 +114,12 @@ impl Up {
         line(&match output.json {
             true => serde_json::to_string(&ready)?,
             false => format!(
-                "ready: messages on {}, admin API on {}, plugins in {}",
+                "ready: messages on {}, admin API {}, plugins in {}",
                 ready.listen,
-                ready.admin.as_deref().unwrap_or("off"),
+                ready
+                    .admin
+                    .as_ref()
+                    .map_or("off".to_owned(), |admin| format!("on {admin}")),
                 ready.plugins.display()
             ),
         })?;
