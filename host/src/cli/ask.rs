@@ -19,7 +19,7 @@ use crate::schema;
 /// The most JSON that is read from stdin, in bytes.
 const STDIN_BYTES_MAX: u64 = 64 << 20;
 
-/// Asks an endpoint and prints its answer as JSON.
+/// Ask an endpoint and print its answer as JSON.
 ///
 /// Example: instar ask instar://echo@127.0.0.1:7077 echo.Say '{"text": "hello"}'
 #[derive(Args)]
@@ -31,7 +31,9 @@ pub(super) struct Ask {
     timeout: Duration,
 }
 
-/// Sends an endpoint a message that wants no answer. What becomes of it is not told.
+/// Send an endpoint a message that wants no answer.
+///
+/// What becomes of it is not told.
 ///
 /// Example: instar send instar://wordcount@127.0.0.1:7077 wordcount.Reset
 #[derive(Args)]

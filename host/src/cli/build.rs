@@ -13,7 +13,9 @@ use super::output::Output;
 
 const TARGET: &str = "wasm32-wasip2";
 
-/// Builds the plugin of a folder, lays NAME.wasm into it, loads it and shows what it says of itself.
+/// Build the plugin of a folder and check the result.
+///
+/// Lays NAME.wasm into the folder, loads it and shows what it says of itself.
 #[derive(Args)]
 pub(super) struct Build {
     /// The folder of the plugin.

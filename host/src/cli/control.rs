@@ -82,7 +82,7 @@ impl Control for UpControl {
             match directory.install(&plugin, bytes).await {
                 Ok(Installed::Swapped(record)) => Ok(*record),
                 Ok(Installed::Unchanged(version)) => Err(refused(format!(
-                    "`{name}` runs version {} of this very content already",
+                    "`{name}` runs this very file already, as version {}",
                     version.version
                 ))),
                 // It stopped since we looked.
@@ -176,7 +176,7 @@ impl Control for UpControl {
         Box::pin(async move {
             let memory = || env.status_of(&name).map(|status| status.memory_bytes);
             let memory_before = memory().unwrap_or_default();
-            let record = env.refresh(&name, "admin").await;
+            let record = env.refresh(&name, "refresh").await;
             let record = record.map_err(|error| of_swap(error, missing))?;
             let memory_after = memory().unwrap_or_default();
             Ok(Refreshed {

@@ -7,13 +7,14 @@ use crate::admin::client::ClientError;
 use crate::component::code::LoadError;
 use crate::endpoint::SwapError;
 use crate::error::RpcError;
+use crate::rpc_env::EnvError;
 use crate::schema::SchemaError;
 use crate::transport::TransportError;
 
 /// The help text about exit codes.
 pub const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 bad arguments or input, 3 not found, \
-                              4 host not reached, 5 refused, or a dry run \
-                              that would be (what ran goes on), 130 interrupted";
+                              4 host not reached, 5 refused or held for approval, also in \
+                              a dry run (what ran goes on), 130 interrupted";
 
 pub(super) const FAILED: u8 = 1;
 pub(super) const BAD_INPUT: u8 = 2;
@@ -27,12 +28,13 @@ pub(super) const INTERRUPTED: u8 = 130;
 #[error("{0}")]
 pub(super) struct BadInput(pub(super) String);
 
-/// A dry run found that the swap would fail.
+/// A dry run found that the swap would not be made. Why stands in what it printed.
 #[derive(Debug, thiserror::Error)]
-#[error("the swap of `{endpoint}` would fail: {reason}")]
-pub(super) struct WouldFail {
-    pub(super) endpoint: String,
-    pub(super) reason: String,
+pub(super) enum WouldNotSwap {
+    #[error("the swap of `{endpoint}` would fail")]
+    Fail { endpoint: String },
+    #[error("the swap of `{endpoint}` would wait for approval")]
+    Wait { endpoint: String },
 }
 
 /// Ctrl-C.
@@ -52,14 +54,17 @@ fn code_of_one(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
     {
         return Some(BAD_INPUT);
     }
-    if matches!(
-        cause.downcast_ref(),
-        Some(TransportError::NotLoopback { .. } | TransportError::AdvertiseMissing { .. })
-    ) || matches!(cause.downcast_ref(), Some(AdminError::NotLoopback { .. }))
-    {
+    if let Some(AdminError::NotLoopback { .. }) = cause.downcast_ref() {
         return Some(BAD_INPUT);
     }
-    if cause.is::<WouldFail>() {
+    // It stands for the error of the transport, which is then no cause of its own.
+    if let Some(EnvError::Transport(error)) = cause.downcast_ref() {
+        return code_of_transport(error);
+    }
+    if let Some(error) = cause.downcast_ref() {
+        return code_of_transport(error);
+    }
+    if cause.is::<WouldNotSwap>() {
         return Some(REFUSED);
     }
     if cause.is::<Interrupted>() {
@@ -101,6 +106,16 @@ fn code_of_one(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
     cause.is::<SwapError>().then_some(REFUSED)
 }
 
+fn code_of_transport(error: &TransportError) -> Option<u8> {
+    let input = matches!(
+        error,
+        TransportError::NotLoopback { .. }
+            | TransportError::AdvertiseMissing { .. }
+            | TransportError::Setting { .. }
+    );
+    input.then_some(BAD_INPUT)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -122,13 +137,24 @@ mod tests {
         let open = TransportError::NotLoopback {
             host: "0.0.0.0".to_owned(),
         };
-        check(anyhow::Error::from(open).context("start"), BAD_INPUT);
+        check(
+            anyhow::Error::from(EnvError::from(open)).context("start"),
+            BAD_INPUT,
+        );
         let unreachable = ClientError::Unreachable {
             url: "http://h:1".to_owned(),
             cause: "refused".to_owned(),
         };
         check(unreachable.into(), NOT_REACHED);
-        let (endpoint, reason) = ("a".to_owned(), "no".to_owned());
-        check(WouldFail { endpoint, reason }.into(), REFUSED);
+        let endpoint = "a".to_owned();
+        check(WouldNotSwap::Fail { endpoint }.into(), REFUSED);
+        let endpoint = "a".to_owned();
+        check(WouldNotSwap::Wait { endpoint }.into(), REFUSED);
+        let port = TransportError::Setting {
+            setting: "port",
+            found: "1".to_owned(),
+            expected: "another".to_owned(),
+        };
+        check(anyhow::Error::from(port).context("start"), BAD_INPUT);
     }
 }

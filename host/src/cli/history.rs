@@ -16,9 +16,10 @@ const VERSION_MAX: usize = 9;
 /// As much of a digest as `instar rollback --to` takes.
 const DIGEST: usize = 8;
 
-/// Shows the swaps that were tried on an endpoint, oldest first: who, when, from which version to
-/// which, how long the endpoint stood still, and what it carried over. Why one did not work stands below
-/// it.
+/// Show the swaps that were tried on an endpoint.
+///
+/// Oldest first: when, who, from which version to which, how long the endpoint stood still, and what it
+/// carried over. Why one did not work stands below it.
 #[derive(Args)]
 pub(super) struct History {
     /// The endpoint.
@@ -55,7 +56,7 @@ fn carried(records: &[SwapRecord], now: SystemTime) -> String {
             brief(now.duration_since(record.at).unwrap_or_default()),
             cut(&record.by, BY_MAX),
             cut(&record.from.version, VERSION_MAX),
-            cut(&record.to.version, VERSION_MAX),
+            version(&record.to.version),
             record.to.digest.chars().take(DIGEST).collect(),
             time(record.phases.pause),
             record.queue_depth.to_string(),
@@ -77,7 +78,7 @@ fn phases(records: &[SwapRecord]) -> String {
         let phases = &record.phases;
         vec![
             record.number.to_string(),
-            cut(&record.to.version, VERSION_MAX),
+            version(&record.to.version),
             time(phases.compile),
             time(phases.instantiate),
             time(phases.freeze),
@@ -111,6 +112,14 @@ fn with_reasons(
         }
     }
     text.join("\n")
+}
+
+/// Nothing for a file that could not say which version it is.
+fn version(version: &str) -> String {
+    match version {
+        "" => "-".to_owned(),
+        version => cut(version, VERSION_MAX),
+    }
 }
 
 /// Nothing for a phase that was not reached.

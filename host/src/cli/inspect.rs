@@ -11,7 +11,7 @@ use crate::component::metadata::Metadata;
 use crate::rpc_env::{RpcEnv, RpcSettings};
 use crate::schema;
 
-/// Shows what a component says of itself: name, version, state versions, rights, messages.
+/// Show what a component says of itself: name, version, state versions, rights, messages.
 #[derive(Args)]
 pub(super) struct Inspect {
     /// The component.

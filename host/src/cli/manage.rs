@@ -11,7 +11,10 @@ use super::output::{Output, duration, size};
 use crate::admin::api::Done;
 use crate::endpoint::record::SwapRecord;
 
-/// Goes back to an earlier version that the host keeps.
+/// Go back to an earlier version of an endpoint.
+///
+/// The host keeps the last versions of each endpoint while it runs. If the endpoint comes from a plugin
+/// directory, the file there is replaced as well.
 #[derive(Args)]
 pub(super) struct Rollback {
     /// The endpoint.
@@ -23,9 +26,10 @@ pub(super) struct Rollback {
     admin: Admin,
 }
 
-/// Swaps an endpoint to the version that waits for approval, and grants what that version wants. If the
-/// endpoint comes from a plugin directory, the grants are written into `NAME.toml` there, so that they
-/// last; all endpoints of that plugin are swapped.
+/// Swap to the version that waits for approval, and grant what it wants.
+///
+/// If the endpoint comes from a plugin directory, the grants are written into `NAME.toml` there, so that
+/// they last; all endpoints of that plugin are swapped.
 #[derive(Args)]
 pub(super) struct Approve {
     /// The endpoint. `instar status` shows what waits.
@@ -34,8 +38,10 @@ pub(super) struct Approve {
     admin: Admin,
 }
 
-/// Puts the same code with the same state into a new instance. A component never gives back memory that
-/// it took once; this does.
+/// Give memory back: the same code with the same state in a new instance.
+///
+/// A component never gives back memory that it took once. `limits.refresh_above` in `NAME.toml` does this
+/// by itself.
 #[derive(Args)]
 pub(super) struct Refresh {
     /// The endpoint.
@@ -44,8 +50,9 @@ pub(super) struct Refresh {
     admin: Admin,
 }
 
-/// Gives an endpoint a fresh instance: its state is gone, queued messages stay. Revives one that
-/// failed, and starts a plugin that was stopped.
+/// Give an endpoint a fresh instance; revives one that failed.
+///
+/// Its state is gone, queued messages stay. Also starts a plugin that was stopped.
 #[derive(Args)]
 pub(super) struct Restart {
     /// The endpoint, or the plugin if it was stopped.
@@ -54,7 +61,9 @@ pub(super) struct Restart {
     admin: Admin,
 }
 
-/// Stops an endpoint after what is queued. Its plugin starts again with a new file or `restart`.
+/// Stop an endpoint after what is queued.
+///
+/// Its plugin starts again with a new file, with `instar restart`, or with the host.
 #[derive(Args)]
 pub(super) struct Stop {
     /// The endpoint.

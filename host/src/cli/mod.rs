@@ -41,37 +41,23 @@ struct Cli {
     command: Command,
 }
 
+/// What `--help` says of a command stands at its arguments.
 #[derive(Subcommand)]
 enum Command {
-    /// Run a host with the plugins of a directory.
     Up(up::Up),
-    /// Show the endpoints of a running host.
     Status(status::Status),
-    /// Ask an endpoint and print its answer.
     Ask(ask::Ask),
-    /// Send an endpoint a message that wants no answer.
     Send(ask::Send),
-    /// Replace the code of one endpoint, or of several together, while they work.
     Swap(swap::Swap),
-    /// Swap to the version that waits for approval, and grant what it wants.
     Approve(manage::Approve),
-    /// Go back to an earlier version of an endpoint.
     Rollback(manage::Rollback),
-    /// Show the swaps that were tried on an endpoint.
     History(history::History),
-    /// Give memory back: the same code with the same state in a new instance.
     Refresh(manage::Refresh),
-    /// Give an endpoint a fresh instance; revives one that failed.
     Restart(manage::Restart),
-    /// Stop an endpoint.
     Stop(manage::Stop),
-    /// Show what a component says of itself.
     Inspect(inspect::Inspect),
-    /// Swap a loaded endpoint as fast as it goes, and count what goes wrong.
     Soak(soak::Soak),
-    /// Make the folder of a new plugin.
     New(new::New),
-    /// Build the plugin of a folder and check the result.
     Build(build::Build),
     /// Print the completions of a shell.
     Completions {

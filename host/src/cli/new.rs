@@ -33,7 +33,7 @@ const TEMPLATES: [(&str, &str); 4] = [
     ),
 ];
 
-/// Makes the folder of a new plugin, with a handler of each sort, a state, and tests.
+/// Make the folder of a new plugin, with a handler of each sort, a state, and tests.
 #[derive(Args)]
 pub(super) struct New {
     /// Its name: lower-case letters, digits and `-`, beginning with a letter.

@@ -3,7 +3,7 @@
 use super::output::{duration, size};
 use crate::endpoint::rehearsal::{Difference, Rehearsal};
 
-/// Differences that are shown; `--json` has them all.
+/// Differences and wants that are shown; `--json` has them all.
 const SHOWN_MAX: usize = 20;
 
 pub(super) fn text(found: &Rehearsal) -> String {
@@ -17,10 +17,10 @@ pub(super) fn text(found: &Rehearsal) -> String {
         }
     )];
     if !found.wants.is_empty() {
-        lines.push(format!(
-            "it would need approval: it wants {}",
-            found.wants.join(" and ")
-        ));
+        lines.push("it would need approval, for it wants".to_owned());
+        let shown = found.wants.iter().take(SHOWN_MAX);
+        lines.extend(shown.map(|want| format!("  {want}")));
+        lines.extend(more(found.wants.len()));
     }
     if let Some(reason) = &found.failure {
         lines.push(format!("the swap would fail: {reason}"));
@@ -41,11 +41,14 @@ pub(super) fn text(found: &Rehearsal) -> String {
         ));
         lines.extend(sides(found, difference));
     }
-    let more = found.differences.len().saturating_sub(SHOWN_MAX);
-    if more > 0 {
-        lines.push(format!("  and {more} more; --json shows all"));
-    }
+    lines.extend(more(found.differences.len()));
     lines.join("\n")
+}
+
+/// Says how many of so many were not shown.
+fn more(count: usize) -> Option<String> {
+    let more = count.saturating_sub(SHOWN_MAX);
+    (more > 0).then(|| format!("  and {more} more; --json shows all"))
 }
 
 fn replayed(found: &Rehearsal) -> String {
@@ -138,7 +141,7 @@ mod tests {
             ..found()
         });
         assert!(
-            text.contains("it would need approval: it wants the right `clock`"),
+            text.contains("approval, for it wants\n  the right `clock` (for its clock)\n"),
             "{text}"
         );
         let shown = "replayed 3 messages: 1 difference; 1.0.0 took 30 us, 2.0.0 took 40 us\n  \

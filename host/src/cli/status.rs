@@ -7,8 +7,12 @@ use super::Admin;
 use super::output::{Output, duration, line, short, size, table};
 use crate::admin::api::StatusReply;
 use crate::endpoint::status::{EndpointState, EndpointStatus, Metric};
+use crate::plugins::wanted;
 
-/// Shows the endpoints of a running host, or everything about one of them.
+/// Show the endpoints of a running host, or everything about one of them.
+///
+/// Below the table stands what you should know: files that were refused, that wait for approval or were
+/// rolled back, and versions on probation.
 #[derive(Args)]
 pub(super) struct Status {
     /// Only this endpoint, with its numbers.
@@ -36,8 +40,12 @@ impl Status {
         let mut lines = vec![all(&status)];
         let told = |endpoint: &EndpointStatus| plugins.iter().any(|plugin| waits(plugin, endpoint));
         let notes = |endpoint| notes(endpoint, !told(endpoint));
-        lines.extend(status.endpoints.iter().flat_map(notes));
-        lines.extend(plugins.iter().filter_map(plugin));
+        let notes = status.endpoints.iter().flat_map(notes);
+        let notes: Vec<_> = notes.chain(plugins.iter().filter_map(plugin)).collect();
+        if !notes.is_empty() {
+            lines.push(String::new());
+            lines.extend(notes);
+        }
         line(&lines.join("\n"))
     }
 }
@@ -58,10 +66,13 @@ fn plugin(plugin: &serde_json::Value) -> Option<String> {
     let name = plugin["plugin"].as_str().unwrap_or("?");
     let state = plugin["state"].as_str().unwrap_or("?").replace('-', " ");
     // Some reasons begin with the state, for they stand alone elsewhere.
-    Some(match reason.starts_with(&format!("{state}:")) {
-        true => format!("plugin {name}: {reason}"),
-        false => format!("plugin {name}: {state}: {reason}"),
-    })
+    let rest = reason.strip_prefix(&state);
+    Some(
+        match rest.is_some_and(|rest| rest.starts_with([':', ' '])) {
+            true => format!("plugin {name}: {reason}"),
+            false => format!("plugin {name}: {state}: {reason}"),
+        },
+    )
 }
 
 /// True if the plugin file of this endpoint is the version that waits: then its line says so.
@@ -95,7 +106,7 @@ fn held(endpoint: &EndpointStatus) -> Option<String> {
     Some(format!(
         "version {} wants {}",
         held.id.version,
-        held.wants.join(" and ")
+        wanted(&held.wants)
     ))
 }
 
@@ -146,7 +157,7 @@ fn one(endpoint: &EndpointStatus) -> String {
         ("probation", probation(endpoint)),
         ("needs approval", held(endpoint)),
         (
-            "last copy",
+            "checkpoint",
             endpoint
                 .checkpoint_age
                 .map(|age| format!("{} ago", duration(age))),
@@ -245,7 +256,7 @@ mod tests {
             ]
         );
         let text = one(&busy());
-        for line in ["probation", "needs approval", "last copy       3.0 s ago"] {
+        for line in ["probation", "needs approval", "checkpoint      3.0 s ago"] {
             assert!(text.contains(line), "{text}");
         }
     }
@@ -265,6 +276,12 @@ mod tests {
         );
         let rejected = json!({ "plugin": "c", "state": "rejected", "reason": "no" });
         assert_eq!(plugin(&rejected).as_deref(), Some("plugin c: rejected: no"));
+        let back =
+            json!({ "plugin": "c", "state": "rolled-back", "reason": "rolled back to 1.0.0" });
+        assert_eq!(
+            plugin(&back).as_deref(),
+            Some("plugin c: rolled back to 1.0.0")
+        );
         assert_eq!(plugin(&json!({ "plugin": "c", "reason": null })), None);
     }
 

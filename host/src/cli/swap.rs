@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::Admin;
-use super::exit::{BadInput, WouldFail};
+use super::exit::{BadInput, WouldNotSwap};
 use super::manage::{spinner, swapped};
 use super::output::Output;
 use super::rehearsal;
@@ -17,10 +17,10 @@ use crate::admin::client::AdminClient;
 use crate::component::code::Code;
 use crate::endpoint::rehearsal::Rehearsal;
 
-/// Replaces the code of an endpoint while it works. If the endpoint comes from a plugin directory,
-/// the file there is replaced as well.
+/// Replace the code of one endpoint, or of several together, while they work.
 ///
-/// Several endpoints, each as NAME=FILE, stand still together and are replaced all or none.
+/// If an endpoint comes from a plugin directory, the file there is replaced as well. Several endpoints,
+/// each as NAME=FILE, stand still together and are replaced all or none.
 #[derive(Args)]
 #[command(
     override_usage = "instar swap [OPTIONS] NAME FILE\n       instar swap [OPTIONS] NAME=FILE..."
@@ -84,14 +84,19 @@ fn dry_run(client: &AdminClient, swaps: &[(String, Code)], output: Output) -> an
             texts.join("\n\n")
         })?,
     }
-    let failed = all.iter().find_map(|one| {
-        let reason = one.failure.clone()?;
-        let endpoint = one.endpoint.clone();
-        Some(WouldFail { endpoint, reason })
-    });
-    match failed {
-        Some(failed) => Err(failed.into()),
+    match all.iter().find_map(would_not_swap) {
+        Some(error) => Err(error.into()),
         None => Ok(()),
+    }
+}
+
+/// A dry run ends as the swap would.
+fn would_not_swap(found: &Rehearsal) -> Option<WouldNotSwap> {
+    let endpoint = found.endpoint.clone();
+    match (&found.failure, found.wants.as_slice()) {
+        (Some(_), _) => Some(WouldNotSwap::Fail { endpoint }),
+        (None, [_, ..]) => Some(WouldNotSwap::Wait { endpoint }),
+        (None, []) => None,
     }
 }
 

@@ -20,8 +20,11 @@ use crate::plugins::{Options, PluginDirectory};
 use crate::rpc_env::{RpcEnv, RpcSettings};
 use crate::transport::{Listen, TransportSettings};
 
-/// Runs a host. A `.wasm` that appears in the directory is started as an endpoint, one that changes
-/// is swapped, one that goes is stopped.
+/// Run a host with the plugins of a directory.
+///
+/// A `.wasm` that appears in the directory is started as an endpoint, one that changes is swapped, one
+/// that goes is stopped. `NAME.toml` beside it is what you say about it, `NAME.status.json` what became
+/// of it.
 ///
 /// Example: instar up --plugins ./plugins --listen 127.0.0.1:7077
 #[derive(Args)]
@@ -111,9 +114,12 @@ impl Up {
         line(&match output.json {
             true => serde_json::to_string(&ready)?,
             false => format!(
-                "ready: messages on {}, admin API on {}, plugins in {}",
+                "ready: messages on {}, admin API {}, plugins in {}",
                 ready.listen,
-                ready.admin.as_deref().unwrap_or("off"),
+                ready
+                    .admin
+                    .as_ref()
+                    .map_or("off".to_owned(), |admin| format!("on {admin}")),
                 ready.plugins.display()
             ),
         })?;

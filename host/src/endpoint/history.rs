@@ -27,6 +27,13 @@ impl History {
         self.versions.truncate(VERSIONS_MAX);
     }
 
+    /// A version failed: it is the last one to go back to.
+    pub(crate) fn failed(&mut self, digest: &str) {
+        let at = self.versions.iter().position(|(id, _)| id.digest == digest);
+        let failed = at.and_then(|at| self.versions.remove(at));
+        self.versions.extend(failed);
+    }
+
     /// Files a record and gives it its number.
     pub(crate) fn file(&mut self, mut record: SwapRecord) -> SwapRecord {
         self.tried += 1;
@@ -96,6 +103,21 @@ mod tests {
         );
         assert_eq!(history.earlier(Some("9.0.0")), None, "it runs already");
         assert_eq!(history.earlier(Some("1.0.0")), None, "it is kept no longer");
+    }
+
+    #[test]
+    fn what_failed_is_the_last_one_to_go_back_to() {
+        let mut history = History::default();
+        for number in [1, 2, 3] {
+            let (id, code) = version(number);
+            history.runs(id, code);
+        }
+        let (back, code) = version(2);
+        history.runs(back, code);
+        history.failed(version(3).1.digest());
+        let kept = [2, 1, 3].map(|number| version(number).0);
+        assert_eq!(history.versions(), kept);
+        assert_eq!(history.earlier(None), Some(version(1).1));
     }
 
     #[test]

@@ -230,7 +230,10 @@ impl Runner {
             }
         }
         record.phases.pause = standstill.end();
-        lock(&endpoint.history).file(record);
+        let mut history = lock(&endpoint.history);
+        history.failed(&from.id.digest);
+        history.file(record);
+        drop(history);
         drop(retired);
     }
 

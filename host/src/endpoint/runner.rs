@@ -229,6 +229,10 @@ impl Runner {
 
     /// Waits for something to do. With nothing left to do for an endpoint that stops: its last event.
     async fn wait_or_end(&mut self, batch: &mut Vec<Event>) {
+        if self.health.is_some() {
+            // Heard just now: there is something to do.
+            return;
+        }
         if let Life::Stopping { .. } = self.life {
             if self.started {
                 batch.push(Event::Stop);

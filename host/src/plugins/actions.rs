@@ -187,10 +187,13 @@ pub(crate) async fn restart<H: Host>(
 
 /// What an operator is told of trouble.
 pub(crate) fn refusal(plugin: &str, trouble: Trouble, record: Option<SwapRecord>) -> PluginError {
+    // Named once is enough.
+    let named = format!("endpoint `{plugin}`: ");
+    let reason = trouble.reason.strip_prefix(&named);
+    let reason = reason.unwrap_or(&trouble.reason).to_owned();
     let (plugin, record) = (plugin.to_owned(), record.map(Box::new));
-    let reason = trouble.reason;
     match trouble.fate {
-        Fate::GivenUp => PluginError::GivenUp {
+        Fate::GivenUp | Fate::TakenBack => PluginError::GivenUp {
             plugin,
             reason,
             record,
@@ -229,7 +232,7 @@ pub(crate) fn wasm_aside(directory: &Path, plugin: &str, code: &Code) -> Result<
     Aside::write(directory, &format!("{plugin}.wasm"), code.bytes())
 }
 
-fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     match error.source() {
         Some(source) => format!("{error}: {source}"),
         None => error.to_string(),

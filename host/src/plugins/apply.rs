@@ -7,7 +7,7 @@
 //! the only step without a way back, so it comes when nothing can fail any more.
 
 use super::facts::{Deployment, Fate, Trouble};
-use super::host::{Host, HostError};
+use super::host::{Host, HostError, wanted};
 use crate::component::code::Code;
 use crate::endpoint::record::{SwapOutcome, SwapRecord};
 use crate::endpoint::settings::EndpointSettings;
@@ -50,7 +50,7 @@ pub(crate) async fn apply<H: Host>(
     let mut undo = Vec::new();
     let mut first_record = None;
     for endpoint in &to.endpoints {
-        match advance(host, endpoint, &code, old_settings.as_ref(), &to.settings).await {
+        match advance(host, endpoint, &code, from.is_some(), &to.settings).await {
             Ok((step, record)) => {
                 undo.extend(step);
                 first_record = first_record.or(record);
@@ -109,7 +109,7 @@ pub(crate) async fn roll_back<H: Host>(
     let code = host.code(first).ok_or_else(gone)?;
     let mut undo = vec![Undo::SwapBack(first.to_owned(), before)];
     for endpoint in others {
-        match advance(host, endpoint, &code, Some(&from.settings), &from.settings).await {
+        match advance(host, endpoint, &code, true, &from.settings).await {
             Ok((step, _)) => undo.extend(step),
             Err(error) => {
                 let (trouble, record) = explain(endpoint, error);
@@ -154,7 +154,7 @@ pub(crate) async fn approve<H: Host>(
         return Err(fail((trouble, Some(record))));
     }
     for other in from.endpoints.iter().filter(|other| *other != endpoint) {
-        match advance(host, other, code, Some(&from.settings), &settings).await {
+        match advance(host, other, code, true, &settings).await {
             Ok((step, _)) => undo.extend(step),
             Err(error) => {
                 let (trouble, record) = explain(other, error);
@@ -180,22 +180,23 @@ pub(crate) async fn stop<H: Host>(host: &H, from: &Deployment) {
     }
 }
 
-/// One name to its new code and settings. Nothing to do is no step.
+/// One name to its new code and settings. Nothing to do is no step. `ours`: the plugin runs already.
+///
+/// What the endpoint has now is asked of the host: it may have gone back by itself a moment ago.
 async fn advance<H: Host>(
     host: &H,
     endpoint: &str,
     code: &Code,
-    old: Option<&EndpointSettings>,
+    ours: bool,
     new: &EndpointSettings,
 ) -> Result<(Option<Undo>, Option<SwapRecord>), HostError> {
-    let ours = old.is_some();
     let before = host.code(endpoint).filter(|_| ours);
     let Some(before) = before else {
         // New, or stopped behind our back. A name that somebody else uses is refused by the host.
         host.setup(endpoint, code, new.clone()).await?;
         return Ok((Some(Undo::Stop(endpoint.to_owned())), None));
     };
-    let same_settings = old == Some(new);
+    let same_settings = host.settings(endpoint).as_ref() == Some(new);
     if before == *code && same_settings {
         return Ok((None, None));
     }
@@ -267,7 +268,7 @@ pub(crate) fn explain(endpoint: &str, error: HostError) -> (Trouble, Option<Swap
             let reason = format!(
                 "needs approval: version {} wants {}; `instar approve {endpoint}` swaps to it",
                 version.unwrap_or_default(),
-                wants.join(" and ")
+                wanted(&wants)
             );
             let fate = Fate::NeedsApproval;
             (Trouble { reason, fate }, record)

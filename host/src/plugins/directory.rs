@@ -152,7 +152,7 @@ pub enum PluginError {
         directory: PathBuf,
     },
     /// Nothing stopped; the reason says what to do.
-    #[error("`{plugin}` was refused: {reason}")]
+    #[error("`{plugin}` stays as it is: {reason}")]
     Refused {
         /// Which.
         plugin: String,

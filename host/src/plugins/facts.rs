@@ -160,8 +160,10 @@ pub(crate) struct Trouble {
 pub(crate) enum Fate {
     /// It was refused before anything stopped.
     Refused,
-    /// The endpoint stood still for it, or it even ran for a while.
+    /// The endpoint stood still for it, or an operator chose another one.
     GivenUp,
+    /// It ran for a while and failed on probation.
+    TakenBack,
     /// The host holds it until somebody approves it.
     NeedsApproval,
 }
@@ -218,7 +220,7 @@ pub(crate) enum Mark {
     Keep,
     /// Leave these contents alone: the operator stopped the plugin.
     Held,
-    /// Leave these contents alone: something else was chosen to run.
+    /// Leave the contents from before the action alone: something else was chosen to run.
     Refused(Trouble),
     /// What runs is what the files say.
     Clean,

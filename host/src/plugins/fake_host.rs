@@ -77,6 +77,14 @@ fn record(by: &str, from: &Code, to: &Code) -> SwapRecord {
     }
 }
 
+fn rolled_back(failed: &Code, back: &Code) -> SwapRecord {
+    let mut record = record("probation", failed, back);
+    let (failed, back) = (&record.from.version, &record.to.version);
+    let reason = format!("rolled back to {back} because {failed}: trap in its third message");
+    record.outcome = SwapOutcome::RolledBack(reason);
+    record
+}
+
 /// The right that greedy versions want.
 const CLOCK: &str = "clock";
 const WANTS: &str = "the right `clock` (for its clock)";
@@ -133,9 +141,18 @@ impl FakeHost {
         self.change(|state| {
             let endpoint = state.endpoints.get_mut(name).unwrap();
             let failed = endpoint.versions.pop().unwrap();
-            let mut record = record("probation", &failed, endpoint.versions.last().unwrap());
-            record.outcome = SwapOutcome::RolledBack("trap in its third message".to_owned());
-            endpoint.rolled_back = Some(record);
+            let back = endpoint.versions.last().unwrap();
+            endpoint.rolled_back = Some(rolled_back(&failed, back));
+        });
+    }
+
+    /// The same version comes back by itself with the settings of before.
+    pub(crate) fn roll_back_settings(&self, name: &str, before: EndpointSettings) {
+        self.change(|state| {
+            let endpoint = state.endpoints.get_mut(name).unwrap();
+            endpoint.settings = before;
+            let code = endpoint.versions.last().unwrap();
+            endpoint.rolled_back = Some(rolled_back(code, code));
         });
     }
 

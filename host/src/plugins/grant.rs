@@ -6,6 +6,7 @@
 
 use toml_edit::{Array, DocumentMut, Item, Table, TableLike, Value, value};
 
+use super::quantity::size_text;
 use super::sidecar::{Sidecar, SidecarError};
 use crate::endpoint::settings::EndpointSettings;
 
@@ -15,8 +16,9 @@ use crate::endpoint::settings::EndpointSettings;
 /// `text` is no sidecar, or would be none any more.
 pub(crate) fn grant(text: &str, settings: &EndpointSettings) -> Result<String, SidecarError> {
     let before = Sidecar::parse(text)?.settings;
+    let (head, body) = text.split_at(head(text));
     let mut document: DocumentMut =
-        text.parse()
+        body.parse()
             .map_err(|error: toml_edit::TomlError| SidecarError::Unreadable {
                 reason: error.message().replace('\n', " "),
             })?;
@@ -40,10 +42,14 @@ pub(crate) fn grant(text: &str, settings: &EndpointSettings) -> Result<String, S
             .entry("limits")
             .or_insert_with(|| Item::Table(Table::new()));
         if let Some(limits) = limits.as_table_like_mut() {
-            set(limits, "memory", &size(settings.limits.memory_bytes));
+            set(
+                limits,
+                "memory",
+                &size_text(settings.limits.memory_bytes as u64),
+            );
         }
     }
-    let text = document.to_string();
+    let text = format!("{head}{document}");
     let after = Sidecar::parse(&text)?.settings;
     let granted = after.grants.is_superset(&settings.grants);
     if granted && after.limits.memory_bytes >= settings.limits.memory_bytes {
@@ -85,14 +91,21 @@ fn set(table: &mut dyn TableLike, key: &str, text: &str) {
     }
 }
 
-/// A size as a person would write it.
-fn size(bytes: usize) -> String {
-    for (unit, factor) in [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)] {
-        if bytes.is_multiple_of(factor) {
-            return format!("{} {unit}", bytes / factor);
+/// The bytes of a comment at the top that an empty line sets apart: it is about the file, not about
+/// the first thing in it, so nothing is put in front of it.
+fn head(text: &str) -> usize {
+    let mut bytes = 0;
+    for line in text.split_inclusive('\n') {
+        let is_end = line.trim().is_empty();
+        if !is_end && !line.starts_with('#') {
+            return 0;
+        }
+        bytes += line.len();
+        if is_end {
+            return bytes;
         }
     }
-    format!("{bytes} B")
+    0
 }
 
 #[cfg(test)]
@@ -140,6 +153,12 @@ mod tests {
             &["clock"],
             64 << 20,
             "grants = [\"clock\"]\n[config]\n# what it says\ngreeting = 'hello'\n",
+        );
+        check(
+            "# About this file,\n# in two lines.\n\n# the text\n[config]\nk = 1\n",
+            &["clock"],
+            64 << 20,
+            "# About this file,\n# in two lines.\n\ngrants = [\"clock\"]\n# the text\n[config]\nk = 1\n",
         );
     }
 

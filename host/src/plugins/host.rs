@@ -126,7 +126,7 @@ pub enum HostError {
         record: Option<Box<SwapRecord>>,
     },
     /// Nothing stopped: it wants more than is granted. It is held until somebody approves it.
-    #[error("it wants {}", wants.join(" and "))]
+    #[error("it wants {}", wanted(wants))]
     NeedsApproval {
         /// What it wants, a phrase each.
         wants: Vec<String>,
@@ -150,5 +150,18 @@ impl HostError {
             reason: reason.into(),
             record: None,
         }
+    }
+}
+
+/// Phrases that are told; a component of another kind may handle hundreds of other messages.
+const WANTS_TOLD: usize = 8;
+
+/// What a held version wants, as one phrase for people.
+pub(crate) fn wanted(wants: &[String]) -> String {
+    let more = wants.len().saturating_sub(WANTS_TOLD);
+    let told: Vec<_> = wants.iter().take(WANTS_TOLD).map(String::as_str).collect();
+    match more {
+        0 => told.join(" and "),
+        more => format!("{} and {more} more things", told.join(" and ")),
     }
 }

@@ -71,6 +71,8 @@ pub use directory::{InstallError, Installed, Options, PluginDirectory, PluginErr
 pub use host::{Host, HostError, Running};
 pub use status::{PluginState, PluginStatus};
 
+pub(crate) use host::wanted;
+
 #[cfg(test)]
 mod fake_host;
 

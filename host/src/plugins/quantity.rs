@@ -37,6 +37,29 @@ pub(crate) fn duration(text: &str) -> Option<Duration> {
     number.checked_mul(milliseconds).map(Duration::from_millis)
 }
 
+/// Writes a size as [`size`] reads it, in the largest unit that fits without a fraction.
+pub(crate) fn size_text(bytes: u64) -> String {
+    let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    match units
+        .iter()
+        .find(|(unit, _)| bytes > 0 && bytes.is_multiple_of(*unit))
+    {
+        Some((unit, name)) => format!("{} {name}", bytes / unit),
+        None => format!("{bytes} B"),
+    }
+}
+
+/// Writes a duration as [`duration`] reads it, in the largest unit that fits without a fraction.
+pub(crate) fn duration_text(duration: Duration) -> String {
+    let milliseconds = duration.as_millis();
+    let units = [(3_600_000, "h"), (60_000, "min"), (1000, "s")];
+    let whole = |(unit, _): &&(u128, &str)| milliseconds > 0 && milliseconds.is_multiple_of(*unit);
+    match units.iter().find(whole) {
+        Some((unit, name)) => format!("{}{name}", milliseconds / unit),
+        None => format!("{milliseconds}ms"),
+    }
+}
+
 /// Splits `64 MiB` into 64 and `MiB`. Signs and fractions are refused.
 fn number_and_unit(text: &str) -> Option<(u64, &str)> {
     let text = text.trim();
@@ -70,6 +93,36 @@ mod tests {
             ("18446744073709551615 GiB", None),
         ] {
             assert_eq!(size(text), bytes, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_bound_is_written_as_people_write_it() {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (64 << 10, "64 KiB"),
+            (5 << 30, "5 GiB"),
+            (1_114_112, "1088 KiB"),
+            (1025, "1025 B"),
+        ] {
+            assert_eq!(size_text(bytes), text);
+        }
+        for (milliseconds, text) in [
+            (0, "0ms"),
+            (1500, "1500ms"),
+            (60_000, "1min"),
+            (86_400_000, "24h"),
+        ] {
+            assert_eq!(duration_text(Duration::from_millis(milliseconds)), text);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_as_the_same(bytes: u64, milliseconds: u32) {
+            let time = Duration::from_millis(milliseconds.into());
+            prop_assert_eq!(size(&size_text(bytes)), Some(bytes));
+            prop_assert_eq!(duration(&duration_text(time)), Some(time));
         }
     }
 

@@ -54,7 +54,12 @@ impl Host for RpcEnv {
         let swapped = RpcEnv::swap_together(self, swaps, BY).await;
         swapped.map_err(|error| {
             // Whole, for it says which of the endpoints it was.
-            let reason = error.to_string();
+            let mut reason = error.to_string();
+            if let SwapError::NeedsApproval { endpoint, .. } = &error {
+                reason = format!(
+                    "{reason} alone; grant it in the sidecar of `{endpoint}` to swap all together"
+                );
+            }
             match error {
                 SwapError::GivenUp { record, .. } => HostError::GivenUp {
                     reason,

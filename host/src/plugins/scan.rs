@@ -17,10 +17,10 @@ use std::time::Duration;
 
 use super::component_file::Shape;
 use super::facts::{
-    Acted, Applied, Command, Contents, Deployment, Findings, Look, Mark, Pair, Rules, SidecarNow,
-    Trouble, WasmFound,
+    Acted, Applied, Command, Contents, Deployment, Fate, Findings, Look, Mark, Pair, Rules,
+    SidecarNow, Trouble, WasmFound,
 };
-use super::track::{Presence, Track};
+use super::track::{Presence, Seen, Track};
 
 #[path = "judge.rs"]
 mod judge;
@@ -160,7 +160,7 @@ impl Scan {
         known.contents.clone_from(&contents);
         match judgement.verdict {
             Verdict::Nothing => {}
-            Verdict::Same => known.forgive(),
+            Verdict::Same => known.same(),
             Verdict::Refuse { reason, blocked_by } => {
                 known.refused = Some(Trouble::refused(reason));
                 known.refused_contents = contents;
@@ -232,6 +232,7 @@ impl Scan {
         };
         known.work = Work::None;
         known.runs = acted.now;
+        let contents_before = known.contents.clone();
         if let Some(wrote) = acted.wrote {
             let pair = known.examined.take().unwrap_or_default();
             let before = known.contents.take();
@@ -266,7 +267,7 @@ impl Scan {
             Mark::Refused(trouble) => {
                 known.held = None;
                 known.refused = Some(trouble);
-                known.refused_contents.clone_from(&known.contents);
+                known.refused_contents = contents_before;
             }
         }
         self.go_on(plugin)
@@ -394,6 +395,16 @@ impl Plugin {
         (self.held, self.blocked_by) = (None, None);
     }
 
+    /// The files say what runs. That a version failed is told until another one comes: the file may be
+    /// the one that we put back, and what failed is still not tried again by itself.
+    fn same(&mut self) {
+        let taken_back = |trouble: &Trouble| trouble.fate == Fate::TakenBack;
+        match self.refused.as_ref().is_some_and(taken_back) {
+            true => (self.held, self.blocked_by) = (None, None),
+            false => self.forgive(),
+        }
+    }
+
     /// True while work is under way.
     pub(crate) fn is_busy(&self) -> bool {
         !matches!(self.work, Work::None)
@@ -402,6 +413,12 @@ impl Plugin {
     /// Digest of what the file holds, as last read.
     pub(crate) fn file_digest(&self) -> Option<&str> {
         self.contents.as_ref().map(|(digest, _)| digest.as_str())
+    }
+
+    /// How the file looked when it was read, if it held this digest.
+    pub(crate) fn file_with(&self, digest: &str) -> Option<&Seen> {
+        let seen = self.examined.as_ref()?.wasm.as_ref()?;
+        (self.file_digest() == Some(digest)).then_some(seen)
     }
 
     /// The endpoint names that belong to it now, or will when its work is done.

@@ -23,6 +23,7 @@ use crate::message::Message;
 #[path = "sidecar_values.rs"]
 mod values;
 
+use super::quantity::size_text;
 use values::{Section, listed, only_known, texts, wrong_type};
 
 const KEYS: &[&str] = &[
@@ -143,7 +144,9 @@ pub enum SidecarError {
     },
     /// A memory that is full never comes above it: lower one, or raise the other.
     #[error(
-        "`limits.refresh_above` is {above} bytes; expected less than `limits.memory`, which is {memory}"
+        "`limits.refresh_above` is {}; expected less than `limits.memory`, which is {}",
+        size_text(*above as u64),
+        size_text(*memory as u64)
     )]
     RefreshTooLate {
         /// What stands there.

@@ -49,12 +49,15 @@ impl<'a> Section<'a> {
         };
         let key = format!("{}.{key}", self.name);
         let bytes = match value {
-            Value::Integer(bytes) => return in_range(&key, *bytes, range).map(Some),
-            Value::String(text) => quantity::size(text),
+            Value::Integer(bytes) => Some(*bytes),
+            Value::String(text) => {
+                let bytes = quantity::size(text);
+                bytes.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX))
+            }
             _ => None,
         };
         let bytes = bytes.ok_or_else(|| wrong_type(&key, quantity::SIZE, value))?;
-        in_range(&key, i64::try_from(bytes).unwrap_or(i64::MAX), range).map(Some)
+        in_range(&key, bytes, range, quantity::size_text).map(Some)
     }
 
     /// A whole number.
@@ -67,7 +70,9 @@ impl<'a> Section<'a> {
         let key = format!("{}.{key}", self.name);
         match value {
             None => Ok(None),
-            Some(Value::Integer(number)) => in_range(&key, *number, range).map(Some),
+            Some(Value::Integer(number)) => {
+                in_range(&key, *number, range, |number| number.to_string()).map(Some)
+            }
             Some(other) => Err(wrong_type(&key, "a whole number", other)),
         }
     }
@@ -92,23 +97,29 @@ impl<'a> Section<'a> {
         }
         Err(SidecarError::OutOfRange {
             key,
-            value: format!("{read:?}"),
-            least: format!("{:?}", range.start()),
-            most: format!("{:?}", range.end()),
+            value: quantity::duration_text(read),
+            least: quantity::duration_text(*range.start()),
+            most: quantity::duration_text(*range.end()),
         })
     }
 }
 
-fn in_range(key: &str, number: i64, range: RangeInclusive<u64>) -> Result<usize, SidecarError> {
+/// `text`: how a number of this key is written.
+fn in_range(
+    key: &str,
+    number: i64,
+    range: RangeInclusive<u64>,
+    text: impl Fn(u64) -> String,
+) -> Result<usize, SidecarError> {
     u64::try_from(number)
         .ok()
         .filter(|number| range.contains(number))
         .and_then(|number| usize::try_from(number).ok())
         .ok_or_else(|| SidecarError::OutOfRange {
             key: key.to_owned(),
-            value: number.to_string(),
-            least: range.start().to_string(),
-            most: range.end().to_string(),
+            value: u64::try_from(number).map_or_else(|_| number.to_string(), &text),
+            least: text(*range.start()),
+            most: text(*range.end()),
         })
 }
 

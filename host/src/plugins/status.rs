@@ -42,8 +42,8 @@ pub enum PluginState {
     /// The file's version wants more than is granted. What ran before still runs; `instar approve`
     /// grants it.
     NeedsApproval,
-    /// Another version than the file's runs: the file's was tried and failed, at once or on
-    /// probation; or an operator went back and the file could not be written.
+    /// A version was tried and failed, at once or on probation, and the one before runs; or an
+    /// operator went back and the file could not be written.
     RolledBack,
     /// An endpoint crashed too often. A new file or `instar restart` revives it.
     Failed,
@@ -65,7 +65,7 @@ pub(crate) fn of<H: Host>(
     if plugin.is_busy() && before.is_some() {
         return before.cloned();
     }
-    let (state, reason) = state(plugin, host)?;
+    let (state, reason) = state(name, plugin, host)?;
     let runs = plugin.runs.as_ref();
     let digest = runs
         .map(|runs| runs.digest.as_str())
@@ -91,7 +91,7 @@ pub(crate) fn of<H: Host>(
     Some(status)
 }
 
-fn state<H: Host>(plugin: &Plugin, host: &H) -> Option<(PluginState, Option<String>)> {
+fn state<H: Host>(name: &str, plugin: &Plugin, host: &H) -> Option<(PluginState, Option<String>)> {
     let health = plugin.runs.as_ref().and_then(|runs| {
         let broken = |endpoint: &String| broken(host, endpoint, &runs.digest);
         runs.endpoints.iter().find_map(broken)
@@ -103,18 +103,36 @@ fn state<H: Host>(plugin: &Plugin, host: &H) -> Option<(PluginState, Option<Stri
             Some((state, Some(both)))
         }
         (None, Some(refused), _) => {
-            let state = match refused.fate {
-                Fate::Refused => PluginState::Rejected,
-                Fate::GivenUp => PluginState::RolledBack,
-                Fate::NeedsApproval => PluginState::NeedsApproval,
-            };
-            Some((state, Some(refused.reason.clone())))
+            let reason = refused.reason.clone();
+            Some(match refused.fate {
+                Fate::Refused => (PluginState::Rejected, Some(reason)),
+                Fate::GivenUp => (PluginState::RolledBack, Some(reason)),
+                Fate::NeedsApproval => (PluginState::NeedsApproval, Some(reason)),
+                Fate::TakenBack => {
+                    let reason = format!("{reason}; {}", in_file(name, plugin));
+                    (PluginState::RolledBack, Some(reason))
+                }
+            })
         }
         (None, None, Some(_)) => {
             let reason = "stopped by an operator; `instar restart` or a new file starts it";
             Some((PluginState::Stopped, Some(reason.to_owned())))
         }
         (None, None, None) => plugin.runs.as_ref().map(|_| (PluginState::Loaded, None)),
+    }
+}
+
+/// What the file holds of a plugin that went back.
+fn in_file(name: &str, plugin: &Plugin) -> String {
+    match &plugin.runs {
+        Some(runs) if plugin.file_digest() == Some(runs.digest.as_str()) => format!(
+            "{name}.wasm holds version {} again, and what failed is not tried again by itself",
+            runs.version
+        ),
+        _ => format!(
+            "the version in {name}.wasm is not tried again until the file changes or the host is \
+             started anew"
+        ),
     }
 }
 

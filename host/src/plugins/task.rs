@@ -456,7 +456,7 @@ fn log_change(status: &PluginStatus) {
             tracing::warn!(%plugin, running = %version, reason, "plugin file waits for approval");
         }
         PluginState::RolledBack => {
-            tracing::warn!(%plugin, running = %version, reason, "plugin runs another version than its file");
+            tracing::warn!(%plugin, running = %version, reason, "plugin rolled back");
         }
         PluginState::Failed => tracing::error!(%plugin, %version, reason, "plugin failed"),
     }

@@ -20,6 +20,9 @@ mod operator;
 #[path = "approval_tests.rs"]
 mod approval;
 
+#[path = "drift_tests.rs"]
+mod drift;
+
 #[path = "together_tests.rs"]
 mod together;
 

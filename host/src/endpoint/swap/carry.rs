@@ -280,11 +280,16 @@ impl Runner {
             prepared,
             running,
             state_version,
+            is_refresh,
             ..
         } = new;
+        // The same code is no better proved in another instance.
+        let still_on_trial = is_refresh && self.trial.is_some();
         let carried = !made.states.is_empty();
         let image = made.image.take();
-        self.end_trial();
+        if !still_on_trial {
+            self.end_trial();
+        }
         let checkpoints = running.settings.checkpoint.clone();
         let on_trial = image.is_some_and(|image| self.begin_trial(image, &running));
         if made.from_checkpoint {
@@ -296,6 +301,7 @@ impl Runner {
         let old = self.put_in_place(instance, running);
         self.started = carried;
         match made.states.pop() {
+            _ if still_on_trial => {}
             _ if on_trial => {
                 self.checkpoints.forget(self.endpoint.clock.now());
                 self.endpoint.shown(|shown| shown.checkpoint = None);
