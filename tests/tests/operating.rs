@@ -121,7 +121,12 @@ async fn a_rehearsal_shows_what_the_new_version_does_otherwise_and_changes_nothi
     let text = "two".to_owned();
     ask(&probe, &Echo { text }).await.unwrap();
     let before = ask(&probe, &GetLog {}).await.unwrap();
-    let turns = env.status_of("p").unwrap().turns;
+    // `on-start`, two messages, and the log just now.
+    let turns = 4;
+    eventually("the end of these turns", || async {
+        (env.status_of("p")?.turns == turns).then_some(())
+    })
+    .await;
 
     let rehearsal = env
         .rehearse("p", &component("probe-v2"), None)

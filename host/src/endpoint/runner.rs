@@ -229,16 +229,16 @@ impl Runner {
 
     /// Waits for something to do. With nothing left to do for an endpoint that stops: its last event.
     async fn wait_or_end(&mut self, batch: &mut Vec<Event>) {
-        if self.health.is_some() {
-            // Heard just now: there is something to do.
-            return;
-        }
         if let Life::Stopping { .. } = self.life {
             if self.started {
                 batch.push(Event::Stop);
             } else {
                 self.finish_stopping();
             }
+            return;
+        }
+        if self.health.is_some() {
+            // Heard just now: there is something to do.
             return;
         }
         let next_due = lock(&self.endpoint.ledger).next_due();
