@@ -109,7 +109,7 @@ impl World {
             let sent = sender.await.unwrap();
             // More than the other endpoint can take at once is refused aloud, which is no loss.
             let refused = |code: &str| code == "inbox-full";
-            let failed: Vec<_> = sent.failed.iter().filter(|f| !refused(&f.code)).collect();
+            let failed: Vec<_> = sent.failed.iter().filter(|f| !refused(f.code())).collect();
             assert!(failed.is_empty(), "calls failed: {failed:?}");
             for answered in sent.answers {
                 let was_current = answered.was_current(|_| "2.0.0".to_owned());
