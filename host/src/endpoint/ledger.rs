@@ -61,6 +61,8 @@ struct Mark {
     /// Calls that were open at the mark, but had not been handled: the state does not know them.
     unhandled: HashSet<u64>,
     ended: Vec<Ended>,
+    /// Who made each call that was open at the mark and is not any more.
+    callers: HashMap<u64, String>,
 }
 
 /// Something that was open at the mark and is not any more.
@@ -120,7 +122,16 @@ impl Ledger {
     }
 
     pub(crate) fn take_call(&mut self, id: u64) -> Option<OpenCall> {
-        self.calls.remove(&id)
+        let call = self.calls.remove(&id)?;
+        if let Some(mark) = self.mark.as_mut().filter(|mark| id <= mark.id) {
+            mark.callers.insert(id, call.sender.clone());
+        }
+        Some(call)
+    }
+
+    /// Who made a call that was open at the mark, also if it is answered by now.
+    pub(crate) fn caller_at_mark(&self, id: u64) -> Option<String> {
+        self.mark.as_ref()?.callers.get(&id).cloned()
     }
 
     pub(crate) fn take_calls(&mut self) -> Vec<OpenCall> {
@@ -333,6 +344,7 @@ impl Ledger {
             id: last_id,
             unhandled,
             ended,
+            callers: HashMap::new(),
         });
     }
 
@@ -469,6 +481,24 @@ mod tests {
 
     fn names(events: &[Event]) -> Vec<&'static str> {
         events.iter().map(Event::name).collect()
+    }
+
+    #[test]
+    fn who_made_a_call_of_the_mark_is_known_after_its_answer() {
+        let mut ledger = Ledger::default();
+        let call = || OpenCall {
+            responder: Responder::new(drop),
+            sender: "somebody".to_owned(),
+        };
+        let older = ledger.open_call(call());
+        ledger.set_mark(ledger.last_id(), [], MS);
+        let younger = ledger.open_call(call());
+        assert_eq!(ledger.caller_at_mark(older), None, "it is open");
+        for id in [older, younger] {
+            drop(ledger.take_call(id));
+        }
+        assert_eq!(ledger.caller_at_mark(older).as_deref(), Some("somebody"));
+        assert_eq!(ledger.caller_at_mark(younger), None);
     }
 
     #[test]
