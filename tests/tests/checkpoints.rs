@@ -15,7 +15,9 @@ use fixture_probe::{
 };
 use instar_host::endpoint::SwapError;
 use instar_host::endpoint::settings::{Checkpoint, EndpointSettings};
+use instar_host::endpoint::status::EndpointState;
 use instar_host::{EndpointRef, RpcEnv};
+use instar_tests::load::{load_endpoint, load_settings};
 use instar_tests::{ask, client, component, eventually, message, start};
 
 fn every(messages: u64) -> EndpointSettings {
@@ -286,5 +288,44 @@ async fn a_failed_endpoint_is_revived_by_a_new_version_with_the_last_copy() {
         .await
         .unwrap();
     assert_eq!(lines(&probe).await, ["start p", "1"]);
+    env.shutdown().await;
+}
+
+/// The copy is in the third state version, which the second version does not read: the running one
+/// comes back with it first, and writes it as the second one reads it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_swap_beside_a_copy_that_only_the_running_version_reads_waits_for_the_restart() {
+    let env = start(client()).await;
+    let mut settings = load_settings();
+    settings.checkpoint.messages = Some(1);
+    settings.probation.messages = 0;
+    let load = load_endpoint(&env, "l", "load-v3", settings).await;
+    let keep = fixture_load::Keep {
+        sender: 0,
+        number: 0,
+        after_ms: None,
+    };
+    let held = load.ask_abortable(message(&keep));
+    let life = ask(&load, &fixture_load::Ping {}).await.unwrap().life;
+    checkpointed(&env, "l").await;
+    // The second restart is not at once.
+    for _ in 0..2 {
+        let text = "asked to".to_owned();
+        let sent = load.send(message(&fixture_load::Crash { text })).await;
+        sent.unwrap();
+    }
+    eventually("the wait for the restart", || async {
+        let state = env.status_of("l")?.state;
+        matches!(state, EndpointState::Restarting(_)).then_some(())
+    })
+    .await;
+    env.swap("l", &component("load-v2"), None, "test")
+        .await
+        .unwrap();
+    let seen = ask(&load, &fixture_load::Ping {}).await.unwrap();
+    assert_eq!((seen.version.as_str(), seen.life), ("2.0.0", life));
+    assert_eq!(env.status_of("l").unwrap().timers, 1);
+    load.send(message(&fixture_load::Release {})).await.unwrap();
+    held.outcome().await.unwrap();
     env.shutdown().await;
 }

@@ -62,6 +62,8 @@ struct Mark {
     /// Calls that were open at the mark, but had not been handled: the state does not know them.
     unhandled: HashSet<u64>,
     ended: Vec<Ended>,
+    /// Who made each call that was open at the mark and is not any more.
+    callers: HashMap<u64, Arc<str>>,
 }
 
 /// Something that was open at the mark and is not any more.
@@ -121,7 +123,20 @@ impl Ledger {
     }
 
     pub(crate) fn take_call(&mut self, id: u64) -> Option<OpenCall> {
-        self.calls.remove(&id)
+        let call = self.calls.remove(&id)?;
+        if let Some(mark) = self.mark.as_mut().filter(|mark| id <= mark.id) {
+            mark.callers.insert(id, call.sender.clone());
+        }
+        Some(call)
+    }
+
+    /// Who made a call that was open at the mark, also if it is answered by now.
+    pub(crate) fn caller_at_mark(&self, id: u64) -> Option<String> {
+        self.mark
+            .as_ref()?
+            .callers
+            .get(&id)
+            .map(ToString::to_string)
     }
 
     pub(crate) fn take_calls(&mut self) -> Vec<OpenCall> {
@@ -334,6 +349,7 @@ impl Ledger {
             id: last_id,
             unhandled,
             ended,
+            callers: HashMap::new(),
         });
     }
 
@@ -470,6 +486,24 @@ mod tests {
 
     fn names(events: &[Event]) -> Vec<&'static str> {
         events.iter().map(Event::name).collect()
+    }
+
+    #[test]
+    fn who_made_a_call_of_the_mark_is_known_after_its_answer() {
+        let mut ledger = Ledger::default();
+        let call = || OpenCall {
+            responder: Responder::new(drop),
+            sender: "somebody".into(),
+        };
+        let older = ledger.open_call(call());
+        ledger.set_mark(ledger.last_id(), [], MS);
+        let younger = ledger.open_call(call());
+        assert_eq!(ledger.caller_at_mark(older), None, "it is open");
+        for id in [older, younger] {
+            drop(ledger.take_call(id));
+        }
+        assert_eq!(ledger.caller_at_mark(older).as_deref(), Some("somebody"));
+        assert_eq!(ledger.caller_at_mark(younger), None);
     }
 
     #[test]

@@ -258,11 +258,16 @@ impl Surroundings for ReplaySurroundings {
     }
 
     fn call_sender(&self, call: u64) -> Option<String> {
+        // The newer version may have answered it: in the replay it is open all the same.
         let recorded = match self.is_muted() {
-            true => lock(&self.replay)
-                .senders
-                .get(&call)
-                .map(ToString::to_string),
+            true => {
+                let ledger = lock(&self.endpoint.ledger);
+                let recorded = lock(&self.replay)
+                    .senders
+                    .get(&call)
+                    .map(ToString::to_string);
+                recorded.or_else(|| ledger.caller_at_mark(call))
+            }
             false => None,
         };
         recorded.or_else(|| self.live.call_sender(call))

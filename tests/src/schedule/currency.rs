@@ -36,9 +36,13 @@ pub fn check(step: &Step, memory: &Memory) -> Result<(), String> {
             ));
         }
     }
-    for item in step.items.iter().chain(&step.ended) {
+    // An answer to a call of an earlier step may have been on its way since then, in whatever place.
+    let copies = step.mode.every.is_some() || memory.copy_left;
+    let of_this_step = step.items.iter().map(|item| (item, copy_read));
+    let of_earlier = step.ended.iter().map(|item| (item, copies));
+    for (item, anywhere) in of_this_step.chain(of_earlier) {
         if let Told::Answered(seen) = &item.told {
-            let place = match copy_read {
+            let place = match anywhere {
                 true => None,
                 false => place(seen, before).or_else(|| place(seen, after)),
             };

@@ -160,11 +160,7 @@ impl State {
             happenings.push((rng.below(60), self.leave_fragile(rng)));
         }
         while happenings.len() < count && self.running != FRAGILE {
-            let crashed = happenings.iter().any(|(_, before)| before.is_crash());
-            let in_drain = happenings
-                .iter()
-                .any(|(_, before)| matches!(before, Happening::CrashInDrain(_)));
-            if let Some(happening) = self.happening(crashed, in_drain, rng) {
+            if let Some(happening) = self.happening(&happenings, rng) {
                 happenings.push((rng.below(60), happening));
             }
         }
@@ -193,17 +189,21 @@ impl State {
 
     /// When the fragile version traps. One that traps once may do so early; but only where it is on
     /// probation, and it is not where it begins without a state.
-    fn fragile(&self, crashed: bool, rng: &mut Rng) -> Happening {
-        let once = self.mode.proving == Proving::Long && !crashed && rng.below(4) > 0;
+    fn fragile(&self, stateless: bool, rng: &mut Rng) -> Happening {
+        let once = self.mode.proving == Proving::Long && !stateless && rng.below(4) > 0;
         match once {
             true => Happening::Fragile(1 + rng.below(ONCE_MAX), Again::Never),
             false => Happening::Fragile(FRAGILE_LEAST + rng.below(30), Again::Always),
         }
     }
 
-    fn happening(&mut self, crashed: bool, in_drain: bool, rng: &mut Rng) -> Option<Happening> {
-        // Between a crash and the next start there is no state to be given.
-        let bad = match crashed {
+    fn happening(&mut self, before: &[(u64, Happening)], rng: &mut Rng) -> Option<Happening> {
+        let any = |sort: fn(&Happening) -> bool| before.iter().any(|(_, one)| sort(one));
+        let crashed = any(Happening::is_crash);
+        let in_drain = any(|one| matches!(one, Happening::CrashInDrain(_)));
+        // Between a crash or a restart and the next start there is no state to be given.
+        let stateless = crashed || any(|one| matches!(one, Happening::Restart));
+        let bad = match stateless {
             true => rng.one_of(&BAD_IN_ITSELF)?,
             false => rng.one_of(&BAD)?,
         };
@@ -211,7 +211,7 @@ impl State {
         let good = rng.one_of(&good)?;
         let back = u64::from(self.before.is_some_and(|before| before != FRAGILE));
         let crash = u64::from(self.crashes < CRASHES_MAX);
-        let fragile = self.fragile(crashed, rng);
+        let fragile = self.fragile(stateless, rng);
         let proves = u64::from(self.mode.proving == Proving::Long);
         let rehearsed = rng.one_of(&[GOOD[0], GOOD[1], GOOD[2], FRAGILE, BAD[3]])?;
         let happening = rng.choose(&[

@@ -218,8 +218,6 @@ pub struct Memory {
     pub went_back: bool,
     /// Calls that the guest holds and the host does not: a state that went back holds them again.
     pub ghosts: usize,
-    /// Some caller has gone, so that an answer may find nobody.
-    pub callers_gone: bool,
 }
 
 /// How often each key stands in a log.
