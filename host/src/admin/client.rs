@@ -145,13 +145,19 @@ impl AdminClient {
         self.get("/v1/plugins")
     }
 
-    /// Replaces the code of an endpoint.
+    /// Replaces the code of an endpoint. `force`: what does not end within the drain limit is ended.
     ///
     /// # Errors
     /// [`ClientError::Problem`] with status 409 if the host refuses it: the old version goes on.
     /// [`ClientError::Broken`]: unknown, look into the history.
-    pub fn swap(&self, name: &str, component: &[u8]) -> Result<SwapRecord, ClientError> {
-        self.post(&path(name, "/swap"), component)
+    pub fn swap(
+        &self,
+        name: &str,
+        component: &[u8],
+        force: bool,
+    ) -> Result<SwapRecord, ClientError> {
+        let route = if force { "/swap?force=true" } else { "/swap" };
+        self.post(&path(name, route), component)
     }
 
     /// Replaces the code of several endpoints, all or none.

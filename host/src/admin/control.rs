@@ -32,12 +32,13 @@ pub trait Control: Send + Sync + 'static {
     /// The state of each plugin file, as the plugin directory tells it.
     fn plugins(&self) -> Vec<serde_json::Value>;
 
-    /// Replaces the code of an endpoint by the component in `bytes`.
+    /// Replaces the code of an endpoint by the component in `bytes`. `force`: what does not end within
+    /// the drain limit is ended, instead of the swap being given up.
     ///
     /// # Errors
     /// [`ControlError::Refused`] and [`ControlError::GivenUp`]: the old version goes on. A record whose
     /// outcome is not `Swapped` may be returned either way.
-    fn swap(&self, name: &str, bytes: Bytes) -> Pending<SwapRecord>;
+    fn swap(&self, name: &str, bytes: Bytes, force: bool) -> Pending<SwapRecord>;
 
     /// Replaces the code of several endpoints, all or none, frozen together. Gives each endpoint that was
     /// swapped.

@@ -144,13 +144,18 @@ impl Control for FakeControl {
         vec![serde_json::json!({"file": "counter.wasm"})]
     }
 
-    fn swap(&self, name: &str, bytes: Bytes) -> Pending<SwapRecord> {
+    fn swap(&self, name: &str, bytes: Bytes, force: bool) -> Pending<SwapRecord> {
         let outcome = match &bytes[..] {
             b"bad" => SwapOutcome::Rejected("not a component".into()),
             b"greedy" => SwapOutcome::NeedsApproval("it wants the right `clock`".into()),
             _ => SwapOutcome::Swapped,
         };
-        self.act(name, format!("swap {} bytes", bytes.len()), record(outcome))
+        let how = if force { "swap by force" } else { "swap" };
+        self.act(
+            name,
+            format!("{how} {} bytes", bytes.len()),
+            record(outcome),
+        )
     }
 
     fn swap_together(&self, swaps: Vec<(String, Bytes)>) -> Pending<Vec<Swapped>> {

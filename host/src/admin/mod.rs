@@ -9,7 +9,7 @@
 //! | `GET /v1/endpoints/NAME` | no | - | [`EndpointStatus`](crate::endpoint::status::EndpointStatus) |
 //! | `GET /v1/endpoints/NAME/history` | no | - | list of [`SwapRecord`](crate::endpoint::record::SwapRecord), oldest first |
 //! | `GET /v1/endpoints/NAME/metadata` | no | - | [`Metadata`](crate::component::metadata::Metadata) |
-//! | `POST /v1/endpoints/NAME/swap` | yes | the component | `SwapRecord` |
+//! | `POST /v1/endpoints/NAME/swap?force=true` | yes | the component; `force` may be left out | `SwapRecord` |
 //! | `POST /v1/swap?NAME=BYTES&NAME=BYTES` | yes | the components, one after the other, of so many bytes each | list of [`api::Swapped`], all or none |
 //! | `POST /v1/endpoints/NAME/rehearse` | yes | the component | [`Rehearsal`](crate::endpoint::rehearsal::Rehearsal): what a swap would do; nothing is changed |
 //! | `POST /v1/endpoints/NAME/approve` | yes | - | `SwapRecord` of the swap to the version that is held |

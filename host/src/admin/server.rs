@@ -236,15 +236,22 @@ async fn get_metadata(State(host): Host, Path(name): Path<String>) -> Response {
     }
 }
 
+#[derive(Deserialize)]
+struct SwapQuery {
+    #[serde(default)]
+    force: bool,
+}
+
 async fn post_swap(
     State(host): Host,
     Path(name): Path<String>,
+    Query(SwapQuery { force }): Query<SwapQuery>,
     request: Request,
 ) -> Answer<SwapRecord> {
     check_name(&name)?;
     let component = read_component(request).await?;
-    tracing::info!(endpoint = %name, bytes = component.len(), "swap asked for by the admin API");
-    swapped(act(&host, host.control.swap(&name, component)).await)
+    tracing::info!(endpoint = %name, bytes = component.len(), force, "swap asked for by the admin API");
+    swapped(act(&host, host.control.swap(&name, component, force)).await)
 }
 
 async fn post_swap_together(

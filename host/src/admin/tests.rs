@@ -105,7 +105,7 @@ async fn actions_reach_the_control_with_their_arguments() {
     let running = start(FakeControl::default()).await;
     running
         .with_client(|client| {
-            let record = client.swap("counter", &[7; 100_000]).unwrap();
+            let record = client.swap("counter", &[7; 100_000], false).unwrap();
             assert_eq!(record.outcome, SwapOutcome::Swapped);
             client.rollback("counter", Some("1.0.0+build &x")).unwrap();
             client.rollback("counter", None).unwrap();
@@ -147,17 +147,17 @@ async fn a_refusal_says_why_and_carries_its_record() {
                 text.contains("`nobody`") && text.contains("it has `counter`"),
                 "{text}"
             );
-            assert_eq!(problem(client.swap("nobody", b"x")).0, 404);
-            assert_eq!(problem(client.swap("no body", b"x")).1, "bad-name");
-            assert_eq!(problem(client.swap("counter", b"")).1, "bad-request");
+            assert_eq!(problem(client.swap("nobody", b"x", false)).0, 404);
+            assert_eq!(problem(client.swap("no body", b"x", false)).1, "bad-name");
+            assert_eq!(problem(client.swap("counter", b"", false)).1, "bad-request");
             let ClientError::Problem { status, problem } =
-                client.swap("counter", b"bad").unwrap_err()
+                client.swap("counter", b"bad", false).unwrap_err()
             else {
                 panic!("another error");
             };
             assert_eq!((status, problem.code.as_str()), (409, "refused"));
             assert!(problem.error.contains("not a component") && problem.record.is_some());
-            let (status, code, text) = self::problem(client.swap("counter", b"greedy"));
+            let (status, code, text) = self::problem(client.swap("counter", b"greedy", false));
             assert_eq!((status, code.as_str()), (409, "needs-approval"), "{text}");
         })
         .await;

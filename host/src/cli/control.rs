@@ -15,7 +15,7 @@ use crate::endpoint::record::SwapRecord;
 use crate::endpoint::rehearsal::Rehearsal;
 use crate::endpoint::status::EndpointStatus;
 use crate::error::{RpcError, with_causes};
-use crate::plugins::{InstallError, Installed, PluginDirectory, PluginError};
+use crate::plugins::{InstallError, Installed, PluginDirectory, PluginError, SwapOrder};
 use crate::rpc_env::{ENDPOINT_VERIFIER, RpcEnv, VERIFIER_KINDS};
 
 pub(super) struct UpControl {
@@ -67,7 +67,7 @@ impl Control for UpControl {
             .collect()
     }
 
-    fn swap(&self, name: &str, bytes: Bytes) -> Pending<SwapRecord> {
+    fn swap(&self, name: &str, bytes: Bytes, force: bool) -> Pending<SwapRecord> {
         let (env, directory) = (self.env.clone(), self.directory.clone());
         let (name, missing) = (name.to_owned(), self.not_found(name));
         Box::pin(async move {
@@ -76,10 +76,16 @@ impl Control for UpControl {
                 if name == ENDPOINT_VERIFIER {
                     stays_a_verifier(&env, &code).await?;
                 }
-                let swapped = env.swap(&name, &code, None, "admin").await;
+                let swapped = match force {
+                    true => env.swap_by_force(&name, &code, None, "admin").await,
+                    false => env.swap(&name, &code, None, "admin").await,
+                };
                 return swapped.map_err(|error| of_swap(error, missing));
             };
-            match directory.install(&plugin, bytes).await {
+            match directory
+                .install(&plugin, bytes, SwapOrder::admin(force))
+                .await
+            {
                 Ok(Installed::Swapped(record)) => Ok(*record),
                 Ok(Installed::Unchanged(version)) => Err(refused(format!(
                     "`{name}` runs this very file already, as version {}",

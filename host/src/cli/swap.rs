@@ -33,6 +33,10 @@ pub(super) struct Swap {
     /// print what would differ. Nothing is changed.
     #[arg(long)]
     dry_run: bool,
+    /// End what does not end within the limit `drain`, instead of giving the swap up: `async` handlers,
+    /// or the running turn, which is a crash then. One endpoint only.
+    #[arg(long, conflicts_with = "dry_run")]
+    force: bool,
     #[command(flatten)]
     admin: Admin,
 }
@@ -48,9 +52,13 @@ impl Swap {
         }
         if let [(name, code)] = swaps.as_slice() {
             let working = spinner(&format!("swapping `{name}`"));
-            let record = client.swap(name, code.bytes());
+            let record = client.swap(name, code.bytes(), self.force);
             working.finish_and_clear();
             return output.print(&record?, swapped);
+        }
+        if self.force {
+            let reason = "--force takes one endpoint: several flip together or not at all";
+            return Err(BadInput(reason.to_owned()).into());
         }
         let working = spinner(&format!("swapping {} endpoints together", swaps.len()));
         let components: Vec<(&str, &[u8])> = swaps

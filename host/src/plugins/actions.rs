@@ -13,7 +13,7 @@ use super::apply;
 use super::aside::{Aside, WriteError};
 use super::directory::{InstallError, Installed, PluginError};
 use super::facts::{Acted, Deployment, Fate, Mark, SidecarNow, Trouble, Wrote};
-use super::host::Host;
+use super::host::{Host, SwapOrder};
 use super::track::Seen;
 use crate::component::code::Code;
 use crate::endpoint::record::{SwapRecord, VersionId};
@@ -28,6 +28,7 @@ pub(crate) struct Install {
     pub(crate) code: Code,
     /// The sidecar whose settings are in `to`, and its digest.
     pub(crate) sidecar: (Option<Seen>, Option<String>),
+    pub(crate) order: SwapOrder,
 }
 
 /// An action's effect on what is known, its swap record, and its answer.
@@ -45,6 +46,7 @@ pub(crate) async fn install<H: Host>(
         to,
         code,
         sidecar,
+        order,
     } = install;
     let incoming = {
         let (name, code) = (plugin.clone(), code.clone());
@@ -58,7 +60,7 @@ pub(crate) async fn install<H: Host>(
         .iter()
         .flat_map(|from| &from.endpoints)
         .find_map(|name| host.code(name));
-    let done = apply::apply(host, from.clone(), to, Some(code)).await;
+    let done = apply::apply(host, from.clone(), to, Some(code), order).await;
     if let Some(trouble) = done.trouble {
         let discarded = blocking(move || {
             incoming.discard();
@@ -105,7 +107,7 @@ pub(crate) async fn take_back<H: Host>(
             None
         }
         Some(from) => {
-            let done = apply::apply(host, Some(now), from, before).await;
+            let done = apply::apply(host, Some(now), from, before, SwapOrder::DIRECTORY).await;
             if let Some(trouble) = done.trouble {
                 tracing::error!(
                     reason = trouble.reason,

@@ -7,7 +7,7 @@
 //! the only step without a way back, so it comes when nothing can fail any more.
 
 use super::facts::{Deployment, Fate, Trouble};
-use super::host::{Host, HostError, wanted};
+use super::host::{Host, HostError, SwapOrder, wanted};
 use crate::component::code::Code;
 use crate::endpoint::record::{SwapOutcome, SwapRecord};
 use crate::endpoint::settings::EndpointSettings;
@@ -35,6 +35,7 @@ pub(crate) async fn apply<H: Host>(
     from: Option<Deployment>,
     mut to: Deployment,
     code: Option<Code>,
+    order: SwapOrder,
 ) -> Done {
     let code = code.or_else(|| {
         let runs = from.iter().flat_map(|from| &from.endpoints);
@@ -50,7 +51,7 @@ pub(crate) async fn apply<H: Host>(
     let mut undo = Vec::new();
     let mut first_record = None;
     for endpoint in &to.endpoints {
-        match advance(host, endpoint, &code, from.is_some(), &to.settings).await {
+        match advance(host, endpoint, &code, from.is_some(), &to.settings, order).await {
             Ok((step, record)) => {
                 undo.extend(step);
                 first_record = first_record.or(record);
@@ -109,7 +110,16 @@ pub(crate) async fn roll_back<H: Host>(
     let code = host.code(first).ok_or_else(gone)?;
     let mut undo = vec![Undo::SwapBack(first.to_owned(), before)];
     for endpoint in others {
-        match advance(host, endpoint, &code, true, &from.settings).await {
+        match advance(
+            host,
+            endpoint,
+            &code,
+            true,
+            &from.settings,
+            SwapOrder::DIRECTORY,
+        )
+        .await
+        {
             Ok((step, _)) => undo.extend(step),
             Err(error) => {
                 let (trouble, record) = explain(endpoint, error);
@@ -154,7 +164,7 @@ pub(crate) async fn approve<H: Host>(
         return Err(fail((trouble, Some(record))));
     }
     for other in from.endpoints.iter().filter(|other| *other != endpoint) {
-        match advance(host, other, code, true, &settings).await {
+        match advance(host, other, code, true, &settings, SwapOrder::DIRECTORY).await {
             Ok((step, _)) => undo.extend(step),
             Err(error) => {
                 let (trouble, record) = explain(other, error);
@@ -189,6 +199,7 @@ async fn advance<H: Host>(
     code: &Code,
     ours: bool,
     new: &EndpointSettings,
+    order: SwapOrder,
 ) -> Result<(Option<Undo>, Option<SwapRecord>), HostError> {
     let before = host.code(endpoint).filter(|_| ours);
     let Some(before) = before else {
@@ -201,7 +212,7 @@ async fn advance<H: Host>(
         return Ok((None, None));
     }
     let settings = (!same_settings).then(|| new.clone());
-    let record = settled(host.swap(endpoint, code, settings).await)?;
+    let record = settled(host.swap(endpoint, code, settings, order).await)?;
     let undo = Undo::SwapBack(endpoint.to_owned(), before);
     Ok((Some(undo), Some(record)))
 }
@@ -219,7 +230,14 @@ async fn go_back<H: Host>(
                 host.stop(&endpoint).await;
             }
             Undo::SwapBack(endpoint, code) => {
-                let back = host.swap(&endpoint, &code, Some(settings.clone())).await;
+                let back = host
+                    .swap(
+                        &endpoint,
+                        &code,
+                        Some(settings.clone()),
+                        SwapOrder::DIRECTORY,
+                    )
+                    .await;
                 if let Err(error) = settled(back) {
                     trouble.reason = format!(
                         "{}; and endpoint `{endpoint}` could not go back: {error}; save the file again",

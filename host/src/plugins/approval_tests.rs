@@ -1,5 +1,6 @@
 //! Versions that want more than is granted: held, approved for good, and what a failure leaves.
 
+use super::host::SwapOrder;
 use super::*;
 
 const REASON: &str = "needs approval: version 2-greedy wants the right `clock` (for its clock); \
@@ -130,7 +131,7 @@ async fn an_approved_install_lies_in_the_directory() {
     at.state("a", PluginState::Loaded).await;
     let error = at
         .directory
-        .install("a", plugin("x 2-greedy"))
+        .install("a", plugin("x 2-greedy"), SwapOrder::admin(false))
         .await
         .unwrap_err();
     assert_eq!(error.to_string(), format!("`a` {REASON}"));
@@ -202,7 +203,10 @@ async fn an_approval_that_cannot_be_put_in_place_is_taken_back() {
     at.write("a.toml", "# ours");
     at.rename_in("a.wasm", plugin("x 1"));
     at.state("a", PluginState::Loaded).await;
-    let _waits = at.directory.install("a", plugin("x 2-greedy")).await;
+    let _waits = at
+        .directory
+        .install("a", plugin("x 2-greedy"), SwapOrder::admin(false))
+        .await;
     at.remove("a.wasm");
     std::fs::create_dir(at.path.join("a.wasm")).unwrap();
     let error = at.directory.approve("a").await.unwrap_err();

@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 
 use super::aside::WriteError;
 use super::examine::read_sidecar_now;
-use super::host::Host;
+use super::host::{Host, SwapOrder};
 use super::operator::Action;
 use super::status::PluginStatus;
 use super::status_file::Statuses;
@@ -283,6 +283,7 @@ impl PluginDirectory {
         &self,
         plugin: &str,
         bytes: impl Into<bytes::Bytes>,
+        order: SwapOrder,
     ) -> Result<Installed, InstallError> {
         // The same alphabet as for endpoints: no separators, not hidden, the same everywhere.
         check_endpoint_name(plugin).map_err(InstallError::Name)?;
@@ -297,8 +298,12 @@ impl PluginDirectory {
                 limit,
             });
         }
-        self.request(plugin, |reply| Action::Install { bytes, reply })
-            .await?
+        self.request(plugin, |reply| Action::Install {
+            bytes,
+            order,
+            reply,
+        })
+        .await?
     }
 
     /// Runs several plugins' new code, frozen together, and writes it to their files: all or none.

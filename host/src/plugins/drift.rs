@@ -16,7 +16,7 @@ use super::actions::{self, blocking, wasm_aside};
 use super::aside::Aside;
 use super::directory::{InstallError, PluginError};
 use super::facts::{Acted, Deployment, Fate, Mark, SidecarNow, Trouble, Wrote};
-use super::host::Host;
+use super::host::{Host, SwapOrder};
 use super::listing;
 use super::task::{Ended, Task};
 use super::track::Seen;
@@ -101,7 +101,10 @@ async fn follow<H: Host>(host: &H, directory: Arc<Path>, failed: Failed) -> Acte
         if runs.is_none() || follows {
             continue;
         }
-        if let Err(error) = host.swap(other, &code, Some(settings.clone())).await {
+        if let Err(error) = host
+            .swap(other, &code, Some(settings.clone()), SwapOrder::DIRECTORY)
+            .await
+        {
             reason = format!("{reason}; endpoint `{other}` could not go back: {error}");
         }
     }

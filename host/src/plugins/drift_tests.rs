@@ -1,5 +1,6 @@
 //! Rollbacks that the host makes by itself, and what they leave in the directory.
 
+use super::host::SwapOrder;
 use super::*;
 use crate::endpoint::settings::EndpointSettings;
 
@@ -69,7 +70,10 @@ async fn what_failed_on_probation_can_be_installed_again() {
     with_second(&at).await;
     at.host.roll_back("x");
     at.state("a", PluginState::RolledBack).await;
-    at.directory.install("a", plugin("x 2")).await.unwrap();
+    at.directory
+        .install("a", plugin("x 2"), SwapOrder::admin(false))
+        .await
+        .unwrap();
     let status = at.state("a", PluginState::Loaded).await;
     assert_eq!((status.version.as_str(), status.reason), ("2", None));
     assert_eq!(at.component(), plugin("x 2"));

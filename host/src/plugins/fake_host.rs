@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::component_file::tests::component;
-use super::host::{Host, HostError, Running};
+use super::host::{Host, HostError, Running, SwapOrder};
 use crate::component::code::Code;
 use crate::component::metadata::{Metadata, StateSupport};
 use crate::endpoint::record::{SwapOutcome, SwapRecord, VersionId};
@@ -271,8 +271,9 @@ impl Host for FakeHost {
         endpoint: &str,
         code: &Code,
         settings: Option<EndpointSettings>,
+        order: SwapOrder,
     ) -> Result<SwapRecord, HostError> {
-        self.swap_to(endpoint, code, settings, "plugin directory")
+        self.swap_to(endpoint, code, settings, order.by)
     }
 
     async fn rollback(&self, endpoint: &str, to: Option<&str>) -> Result<SwapRecord, HostError> {
@@ -294,6 +295,7 @@ impl Host for FakeHost {
     async fn swap_together(
         &self,
         swaps: Vec<(String, Code, Option<EndpointSettings>)>,
+        _order: SwapOrder,
     ) -> Result<Vec<SwapRecord>, HostError> {
         let all: Vec<_> = swaps
             .iter()

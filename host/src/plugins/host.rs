@@ -48,6 +48,7 @@ pub trait Host: Clone + Send + Sync + 'static {
         endpoint: &str,
         code: &Code,
         settings: Option<EndpointSettings>,
+        order: SwapOrder,
     ) -> impl Future<Output = Result<SwapRecord, HostError>> + Send;
 
     /// Goes back to a version that was kept: `to` (a version or a digest), or the one before.
@@ -67,6 +68,7 @@ pub trait Host: Clone + Send + Sync + 'static {
     fn swap_together(
         &self,
         swaps: Vec<(String, Code, Option<EndpointSettings>)>,
+        order: SwapOrder,
     ) -> impl Future<Output = Result<Vec<SwapRecord>, HostError>> + Send;
 
     /// What waits for approval under a name: code, and the settings that grant what it wants.
@@ -102,6 +104,28 @@ pub trait Host: Clone + Send + Sync + 'static {
     /// The last record of an endpoint, if it says that a version failed on probation and the one
     /// before came back by itself.
     fn rolled_back(&self, endpoint: &str) -> Option<SwapRecord>;
+}
+
+/// Who asks for a swap, and how urgently.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SwapOrder {
+    /// Who, for the record.
+    pub by: &'static str,
+    /// What does not end within the drain limit is ended, instead of the swap being given up.
+    pub force: bool,
+}
+
+impl SwapOrder {
+    /// A file was found.
+    pub const DIRECTORY: Self = Self {
+        by: "plugin directory",
+        force: false,
+    };
+
+    /// An operator asks for it.
+    pub const fn admin(force: bool) -> Self {
+        Self { by: "admin", force }
+    }
 }
 
 /// What runs under a name.

@@ -11,7 +11,7 @@ use super::actions::{blocking, kept, wasm_aside};
 use super::aside::{Aside, WriteError};
 use super::directory::InstallError;
 use super::facts::{Acted, Deployment, Mark, SidecarNow, Wrote};
-use super::host::{Host, HostError};
+use super::host::{Host, HostError, SwapOrder};
 use super::track::Seen;
 use crate::component::code::Code;
 use crate::endpoint::record::SwapRecord;
@@ -54,7 +54,7 @@ pub(crate) async fn install<H: Host>(
     };
     let (to, back) = swaps(host, &parts, &others);
     let names: Vec<_> = to.iter().map(|(name, ..)| name.clone()).collect();
-    let records = match host.swap_together(to).await {
+    let records = match host.swap_together(to, SwapOrder::admin(false)).await {
         Ok(records) => records,
         Err(error) => {
             let discarded = blocking(move || {
@@ -72,7 +72,7 @@ pub(crate) async fn install<H: Host>(
     match placed {
         Ok(Ok(seen)) => (done(parts, seen, &swapped), Ok(swapped)),
         Ok(Err((restored, error))) => {
-            let gone_back = host.swap_together(back).await;
+            let gone_back = host.swap_together(back, SwapOrder::DIRECTORY).await;
             if let Err(error) = &gone_back {
                 tracing::error!(%error, "cannot go back after a failed write");
             }

@@ -68,7 +68,7 @@ pub mod host;
 mod rpc_env_host;
 
 pub use directory::{InstallError, Installed, Options, PluginDirectory, PluginError};
-pub use host::{Host, HostError, Running};
+pub use host::{Host, HostError, Running, SwapOrder};
 pub use status::{PluginState, PluginStatus};
 
 pub(crate) use host::wanted;

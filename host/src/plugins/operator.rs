@@ -14,7 +14,7 @@ use super::approve::approve;
 use super::directory::{InstallError, Installed, PluginError};
 use super::examine::{inspect, read_sidecar_now};
 use super::facts::{Acted, Findings, Mark, Pair, Trouble};
-use super::host::Host;
+use super::host::{Host, SwapOrder};
 use super::scan::Verdict;
 use super::task::{Ended, Loaded, Task};
 use crate::component::code::Code;
@@ -30,6 +30,7 @@ pub(crate) type Reply<T> = oneshot::Sender<T>;
 pub(crate) enum Action {
     Install {
         bytes: Bytes,
+        order: SwapOrder,
         reply: Reply<Result<Installed, InstallError>>,
     },
     RollBack {
@@ -86,7 +87,14 @@ impl<H: Host> Task<H> {
         let directory = Arc::clone(&self.directory);
         let name = plugin.clone();
         match (action, runs) {
-            (Action::Install { bytes, reply }, _) => self.check(plugin, bytes, reply),
+            (
+                Action::Install {
+                    bytes,
+                    order,
+                    reply,
+                },
+                _,
+            ) => self.check(plugin, bytes, order, reply),
             (Action::RollBack { to, reply }, Some(from)) => self.reserved(plugin, async move {
                 let (acted, record, answer) =
                     actions::roll_back(&host, directory, &name, from, to.as_deref()).await;
@@ -137,6 +145,7 @@ impl<H: Host> Task<H> {
         &mut self,
         plugin: String,
         bytes: Bytes,
+        order: SwapOrder,
         reply: Reply<Result<Installed, InstallError>>,
     ) {
         if !self.scan.reserve(&plugin) {
@@ -166,7 +175,16 @@ impl<H: Host> Task<H> {
                 wasm,
                 sidecar,
             };
-            Ended::Checked(name, Box::new(found), Loaded { code, permit }, reply)
+            Ended::Checked(
+                name,
+                Box::new(found),
+                Loaded {
+                    code,
+                    permit,
+                    order,
+                },
+                reply,
+            )
         });
     }
 
@@ -212,6 +230,7 @@ impl<H: Host> Task<H> {
             to,
             code: loaded.code,
             sidecar: (found.pair.sidecar.clone(), digest),
+            order: loaded.order,
         };
         self.spawn(vec![plugin], async move {
             let _permit = loaded.permit;

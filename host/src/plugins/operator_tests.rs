@@ -1,5 +1,6 @@
 //! What operators do to plugins: what runs is what lies in the directory, or it is said why not.
 
+use super::host::SwapOrder;
 use super::*;
 
 impl Fixture {
@@ -18,11 +19,23 @@ async fn with_a() -> Fixture {
 #[tokio::test]
 async fn an_install_runs_and_then_lies_in_the_directory() {
     let at = fixture();
-    let installed = at.directory.install("a", plugin("x 1")).await.unwrap();
+    let installed = at
+        .directory
+        .install("a", plugin("x 1"), SwapOrder::admin(false))
+        .await
+        .unwrap();
     assert!(matches!(installed, Installed::Started(id) if id.version == "1"));
-    let installed = at.directory.install("a", plugin("x 2")).await.unwrap();
+    let installed = at
+        .directory
+        .install("a", plugin("x 2"), SwapOrder::admin(false))
+        .await
+        .unwrap();
     assert!(matches!(installed, Installed::Swapped(record) if record.to.version == "2"));
-    let installed = at.directory.install("a", plugin("x 2")).await.unwrap();
+    let installed = at
+        .directory
+        .install("a", plugin("x 2"), SwapOrder::admin(false))
+        .await
+        .unwrap();
     assert!(matches!(installed, Installed::Unchanged(id) if id.version == "2"));
     assert_eq!(at.file(), plugin("x 2"));
     at.fence("fence").await;
@@ -38,7 +51,7 @@ async fn a_refused_install_leaves_endpoint_and_file_as_they_were() {
     let at = with_a().await;
     let refused = at
         .directory
-        .install("a", plugin("x bad"))
+        .install("a", plugin("x bad"), SwapOrder::admin(false))
         .await
         .unwrap_err();
     assert!(matches!(
@@ -50,18 +63,22 @@ async fn a_refused_install_leaves_endpoint_and_file_as_they_were() {
     ));
     let given_up = at
         .directory
-        .install("a", plugin("x trap"))
+        .install("a", plugin("x trap"), SwapOrder::admin(false))
         .await
         .unwrap_err();
     assert!(matches!(
         given_up,
         InstallError::Plugin(PluginError::GivenUp { .. })
     ));
-    let taken = at.directory.install("b", plugin("x 2")).await.unwrap_err();
+    let taken = at
+        .directory
+        .install("b", plugin("x 2"), SwapOrder::admin(false))
+        .await
+        .unwrap_err();
     assert!(taken.to_string().contains("belongs to `a.wasm`"), "{taken}");
     let name = at
         .directory
-        .install("../a", plugin("x 2"))
+        .install("../a", plugin("x 2"), SwapOrder::admin(false))
         .await
         .unwrap_err();
     assert!(matches!(name, InstallError::Name(_)));
@@ -74,7 +91,10 @@ async fn a_refused_install_leaves_endpoint_and_file_as_they_were() {
 async fn an_install_takes_its_settings_from_the_sidecar() {
     let at = fixture();
     at.write("a.toml", "endpoints = ['y']\n[config]\nk = 1");
-    at.directory.install("a", plugin("x 1")).await.unwrap();
+    at.directory
+        .install("a", plugin("x 1"), SwapOrder::admin(false))
+        .await
+        .unwrap();
     assert_eq!(at.host.settings("y").config["k"], "1");
 }
 
@@ -82,7 +102,11 @@ async fn an_install_takes_its_settings_from_the_sidecar() {
 async fn an_install_that_cannot_be_written_does_not_run() {
     let at = with_a().await;
     std::fs::create_dir(at.path.join(".a.wasm.incoming")).unwrap();
-    let error = at.directory.install("a", plugin("x 2")).await.unwrap_err();
+    let error = at
+        .directory
+        .install("a", plugin("x 2"), SwapOrder::admin(false))
+        .await
+        .unwrap_err();
     assert!(matches!(error, InstallError::Write { .. }));
     assert_eq!(at.host.calls(), ["setup x 1"]);
 }
@@ -92,7 +116,11 @@ async fn an_install_that_cannot_be_written_does_not_run() {
 async fn an_install_that_cannot_be_put_in_place_is_taken_back() {
     let at = fixture();
     std::fs::create_dir(at.path.join("a.wasm")).unwrap();
-    let error = at.directory.install("a", plugin("x 1")).await.unwrap_err();
+    let error = at
+        .directory
+        .install("a", plugin("x 1"), SwapOrder::admin(false))
+        .await
+        .unwrap_err();
     assert!(matches!(error, InstallError::Write { .. }));
     assert_eq!(at.host.calls(), ["setup x 1", "stop x"]);
 }
@@ -183,7 +211,7 @@ async fn requests_for_a_busy_plugin_wait_for_their_turn() {
     });
     let (installed, stopped, ()) = tokio::join!(
         biased;
-        at.directory.install("a", plugin("x 2")),
+        at.directory.install("a", plugin("x 2"), SwapOrder::admin(false)),
         at.directory.stop("a"),
         async { at.host.change(|state| state.held.clear()) },
     );

@@ -3,16 +3,13 @@
 //! Only translation. Texts that name the endpoint are cut to their reason, because the directory
 //! names the endpoint itself.
 
-use super::host::{Host, HostError, Running};
+use super::host::{Host, HostError, Running, SwapOrder};
 use crate::RpcEnv;
 use crate::component::code::Code;
 use crate::component::metadata::Metadata;
 use crate::endpoint::SwapError;
 use crate::endpoint::record::{SwapOutcome, SwapRecord};
 use crate::endpoint::settings::EndpointSettings;
-
-/// Who asked, in the records of swaps.
-const BY: &str = "plugin directory";
 
 impl Host for RpcEnv {
     async fn inspect(&self, code: &Code) -> Result<Metadata, HostError> {
@@ -37,8 +34,13 @@ impl Host for RpcEnv {
         endpoint: &str,
         code: &Code,
         settings: Option<EndpointSettings>,
+        order: SwapOrder,
     ) -> Result<SwapRecord, HostError> {
-        let swapped = RpcEnv::swap(self, endpoint, code, settings, BY).await;
+        let SwapOrder { by, force } = order;
+        let swapped = match force {
+            true => self.swap_by_force(endpoint, code, settings, by).await,
+            false => RpcEnv::swap(self, endpoint, code, settings, by).await,
+        };
         swapped.map_err(swap_error)
     }
 
@@ -50,8 +52,9 @@ impl Host for RpcEnv {
     async fn swap_together(
         &self,
         swaps: Vec<(String, Code, Option<EndpointSettings>)>,
+        order: SwapOrder,
     ) -> Result<Vec<SwapRecord>, HostError> {
-        let swapped = RpcEnv::swap_together(self, swaps, BY).await;
+        let swapped = RpcEnv::swap_together(self, swaps, order.by).await;
         swapped.map_err(|error| {
             // Whole, for it says which of the endpoints it was.
             let mut reason = error.to_string();

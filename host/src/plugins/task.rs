@@ -21,7 +21,7 @@ use super::apply;
 use super::directory::{InstallError, Installed, Options, PluginError};
 use super::examine::examine;
 use super::facts::{Acted, Applied, Command, Deployment, Findings, Look, Pair, Rules, Trouble};
-use super::host::Host;
+use super::host::{Host, SwapOrder};
 use super::listing::{Listing, list};
 use super::operator::{Action, Reply};
 use super::scan::Scan;
@@ -48,6 +48,7 @@ pub(crate) enum Request {
 pub(super) struct Loaded {
     pub(super) code: Code,
     pub(super) permit: Option<OwnedSemaphorePermit>,
+    pub(super) order: SwapOrder,
 }
 
 /// How a job ended.
@@ -360,7 +361,12 @@ impl<H: Host> Task<H> {
         self.spawn(vec![plugin], async move {
             let permit = permits.acquire_owned().await.ok(); // never closed
             let (found, code) = examine(&host, &directory, &name, pair, wasm, most).await;
-            let loaded = code.map(|code| Loaded { code, permit });
+            let order = SwapOrder::DIRECTORY;
+            let loaded = code.map(|code| Loaded {
+                code,
+                permit,
+                order,
+            });
             Ended::Examined(name, Box::new(found), loaded)
         });
     }
@@ -375,7 +381,7 @@ impl<H: Host> Task<H> {
         let (host, name) = (self.host.clone(), plugin.clone());
         self.spawn(vec![plugin], async move {
             let (code, _permit) = loaded.map(|loaded| (loaded.code, loaded.permit)).unzip();
-            let done = apply::apply(&host, from, to, code).await;
+            let done = apply::apply(&host, from, to, code, SwapOrder::DIRECTORY).await;
             Ended::Applied(name, Box::new(done))
         });
     }

@@ -1,5 +1,6 @@
 //! Several plugins at once: all of them run their new code and lie in the directory, or none.
 
+use super::host::SwapOrder;
 use super::*;
 use crate::component::code::Code;
 
@@ -185,7 +186,7 @@ async fn they_wait_for_what_is_under_way() {
     });
     let (single, together, again, ()) = tokio::join!(
         biased;
-        at.directory.install("b", plugin("y 2")),
+        at.directory.install("b", plugin("y 2"), SwapOrder::admin(false)),
         at.together(&[("a", "x 3"), ("b", "y 3")], &[]),
         at.together(&[("b", "y 4"), ("a", "x 4")], &[]),
         async { at.host.change(|state| state.held.clear()) },
