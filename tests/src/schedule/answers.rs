@@ -22,16 +22,17 @@ pub fn check(step: &Step, memory: &mut Memory) -> Result<(), String> {
         ));
     }
     let ghosts = after.held.len().checked_sub(after.open_calls);
-    let most = match (step.went_back(), step.life_changed()) {
-        (true, _) => usize::MAX,
-        (false, true) => 0,
-        (false, false) => memory.ghosts,
+    let bound = match (step.went_back(), step.life_changed()) {
+        (true, _) => None,
+        (false, true) => Some(0),
+        (false, false) => Some(memory.ghosts),
     };
     match ghosts {
-        Some(ghosts) if ghosts <= most => memory.ghosts = ghosts,
+        Some(ghosts) if bound.is_none_or(|most| ghosts <= most) => memory.ghosts = ghosts,
         _ => {
             return Err(format!(
-                "the host holds {} calls open, the guest {}, of which {most} may be closed already",
+                "the host holds {} calls open, the guest {}; expected the same, but for as many as a \
+                 state that went back may hold again: {bound:?}",
                 after.open_calls,
                 after.held.len()
             ));
