@@ -271,7 +271,13 @@ async fn a_failed_endpoint_is_revived_by_a_new_version_with_the_last_copy() {
     let env = start(client()).await;
     let probe = setup(&env, "p", every(1)).await;
     note(&probe, "1").await;
-    checkpointed(&env, "p").await;
+    let held = probe.ask_abortable(message(&Keep {}));
+    note(&probe, "2").await;
+    eventually("a checkpoint that holds the call", || async {
+        let lines = lines(&probe).await;
+        (lines.last().map(String::as_str) == Some("2")).then_some(())
+    })
+    .await;
     for _ in 0..6 {
         crash(&probe).await;
     }
@@ -284,10 +290,16 @@ async fn a_failed_endpoint_is_revived_by_a_new_version_with_the_last_copy() {
         .then_some(())
     })
     .await;
+    let error = held.outcome().await.unwrap_err();
+    assert_eq!(
+        error.code(),
+        "crashed",
+        "callers of a failed endpoint are told at once"
+    );
     env.swap("p", &component("probe-v2"), None, "test")
         .await
         .unwrap();
-    assert_eq!(lines(&probe).await, ["start p", "1"]);
+    assert_eq!(lines(&probe).await, ["start p", "1", "2"]);
     env.shutdown().await;
 }
 

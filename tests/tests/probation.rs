@@ -348,6 +348,11 @@ async fn where_the_old_version_cannot_repeat_it_the_state_of_the_flip_comes_back
     assert_eq!(version, "3.0.0");
     assert_eq!(lines[..2], ["start p", "before"]);
     assert!(lines[2].starts_with("error crashed: "), "{lines:?}");
+    // Once only: without checkpoints that state would grow older and older.
+    let text = "again".to_owned();
+    probe.send(message(&PanicOneWay { text })).await.unwrap();
+    let lines = log(&probe).await.1;
+    assert!(!lines.contains(&"before".to_owned()), "{lines:?}");
     env.shutdown().await;
 }
 

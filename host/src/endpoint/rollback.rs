@@ -78,11 +78,15 @@ impl Runner {
         if let Some((call, outcome)) = self.health.take() {
             return self.heard_health(call, &outcome).await;
         }
-        let Some(trial) = &self.trial else {
+        let Some(trial) = &mut self.trial else {
             return false;
         };
         let now = self.endpoint.clock.now();
         let turn = self.endpoint.running.load().settings.limits.turn;
+        if !self.blocked.is_empty() {
+            // Waiting for room is nobody's illness.
+            trial.put_off(now.saturating_add(turn));
+        }
         match trial.look(now, turn) {
             Look::GoOn => false,
             Look::AskHealth => {

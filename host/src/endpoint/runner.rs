@@ -532,6 +532,11 @@ impl Runner {
         };
         self.set_state(EndpointState::Failed(text));
         self.answer_queued(&error);
+        // Those that a copy of the state holds, too: nobody knows whether it comes back.
+        let held = lock(&self.endpoint.ledger).take_calls();
+        for call in held {
+            call.responder.tell(Err(error.clone()));
+        }
         Life::Failed(error)
     }
 
@@ -655,6 +660,10 @@ impl Runner {
             self.tell_what_was_lost();
             self.blocked.extend(instance.commit());
             self.started = true;
+            if !running.settings.checkpoint.is_wanted() {
+                // The state of a flip, come back with once: it would only grow older.
+                self.forget_image();
+            }
         } else {
             self.start_fresh();
         }

@@ -161,6 +161,13 @@ impl Trial {
         self.health = Health::Asked { call, until };
     }
 
+    /// It cannot answer right now, and has until then.
+    pub(super) fn put_off(&mut self, to: Duration) {
+        if let Health::Asked { until, .. } = &mut self.health {
+            *until = to;
+        }
+    }
+
     /// It answered. What belongs to another trial's call changes nothing.
     pub(super) fn answered(&mut self, call: u64, outcome: &Outcome, now: Duration) -> Look {
         match self.health {
