@@ -4,7 +4,7 @@
 //! handle the last messages that the endpoint handled; what each would have sent, asked and answered is
 //! written down instead of carried out, and compared.
 //!
-//! Not here: copying the state, which the endpoint itself does at a message boundary ([`super::swap`]).
+//! Not here: copying the state, which the endpoint itself does at a message boundary (module `swap`).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
