@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::checkpoint::Checkpoints;
@@ -61,6 +62,8 @@ pub(super) struct Runner {
     pub(super) checkpoints: Checkpoints,
     /// Memory that the last refresh did not give back: the next one waits until twice as much is used.
     refreshed_to: usize,
+    /// The instance before, which is being dropped.
+    pub(super) retiring: Option<JoinHandle<()>>,
     queue: InboxQueue,
     notices: mpsc::UnboundedReceiver<Notice>,
     control: mpsc::UnboundedReceiver<Control>,
@@ -105,6 +108,7 @@ impl Runner {
             recent: Recent::default(),
             checkpoints: Checkpoints::default(),
             refreshed_to: 0,
+            retiring: None,
             queue,
             notices,
             control,

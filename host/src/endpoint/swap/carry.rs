@@ -135,6 +135,10 @@ impl Runner {
             done,
             ..
         } = request;
+        if let Some(retiring) = self.retiring.take() {
+            // One at a time, or swaps without end would hold ever more instances. Dropping does not fail.
+            let _ = retiring.await;
+        }
         let standstill = Standstill::begin(&self.endpoint);
         let mut report = Report {
             outcome: SwapOutcome::Swapped,
@@ -206,7 +210,7 @@ impl Runner {
         let _ = done.send(report);
         if let Some(retired) = retired {
             // Giving memory back takes system calls: not on the endpoint's time.
-            tokio::spawn(async move { drop(retired) });
+            self.retiring = Some(tokio::spawn(async move { drop(retired) }));
         }
     }
 
