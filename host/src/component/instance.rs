@@ -28,6 +28,9 @@ use super::rights;
 use super::surroundings::{LogLevel, LogLine, Surroundings};
 use crate::endpoint::settings::{EndpointSettings, Limits};
 
+/// Ticks for which `snapshot`, `restore` and `describe` keep their thread.
+const HURRIED_TICKS: u64 = 20;
+
 /// What runs, and what it said of itself.
 pub(crate) struct Instance {
     store: Store<HostState>,
@@ -133,6 +136,9 @@ impl Instance {
             if state.turn_is_killed() || state.turn_is_too_long() {
                 state.turn.overran = true;
                 return Ok(UpdateDeadline::Interrupt);
+            }
+            if state.is_hurried() {
+                return Ok(UpdateDeadline::Continue(1));
             }
             Ok(UpdateDeadline::YieldCustom(
                 1,
@@ -478,8 +484,18 @@ impl HostState {
     }
 
     fn turn_is_too_long(&self) -> bool {
+        self.ticks_of_call() > self.turn.limit
+    }
+
+    /// State is written and taken over while an endpoint stands still: for a short while nobody else is
+    /// let in between. A busy host would make a pause many times as long.
+    fn is_hurried(&self) -> bool {
+        self.turn.len == 0 && self.ticks_of_call() <= HURRIED_TICKS
+    }
+
+    fn ticks_of_call(&self) -> u64 {
         let now = self.ticks.load(Ordering::Relaxed);
-        now.saturating_sub(self.turn.began) > self.turn.limit
+        now.saturating_sub(self.turn.began)
     }
 
     /// Hands on the effects of the turns so far. False where one has to wait; it is kept.

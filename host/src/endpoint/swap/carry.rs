@@ -17,7 +17,7 @@ use super::super::record::{SwapOutcome, SwapPhases};
 use super::super::runner::{Life, Runner};
 use super::super::standstill::Standstill;
 use super::super::status::EndpointState;
-use super::super::trial::Image;
+use super::super::trial::{Image, Trial};
 use super::request::{New, Report, Seat, StateCopy, SwapRequest, TAKEN, What};
 use super::steps::{Happened, Next, Purpose, Steps};
 use crate::component::instance::{Crash, Instance, StateError};
@@ -49,6 +49,9 @@ impl Draining {
         self.request.refuse(&runner.endpoint, reason);
     }
 }
+
+/// The old instance, and what was recorded of the trial that ends.
+type Retired = (Option<Instance>, Option<Trial>);
 
 /// What the steps so far have made.
 #[derive(Default)]
@@ -172,7 +175,7 @@ impl Runner {
                     let What::Flip(new) = what else { break };
                     let began = Instant::now();
                     report.state_bytes = made.states.first().map_or(0, Bytes::len);
-                    retired = self.flip(*new, &mut made);
+                    retired = Some(self.flip(*new, &mut made));
                     made.flip += began.elapsed();
                     break;
                 }
@@ -278,8 +281,8 @@ impl Runner {
         Happened::Written
     }
 
-    /// From here on the new version is the endpoint. Returns the old instance.
-    fn flip(&mut self, new: New, made: &mut Made) -> Option<Instance> {
+    /// From here on the new version is the endpoint. Returns what is of no more use.
+    fn flip(&mut self, new: New, made: &mut Made) -> Retired {
         let New {
             prepared,
             running,
@@ -291,9 +294,10 @@ impl Runner {
         let still_on_trial = is_refresh && self.trial.is_some();
         let carried = !made.states.is_empty();
         let image = made.image.take();
-        if !still_on_trial {
-            self.end_trial();
-        }
+        let trial = match still_on_trial {
+            true => None,
+            false => self.end_trial(),
+        };
         let checkpoints = running.settings.checkpoint.clone();
         let on_trial = image.is_some_and(|image| self.begin_trial(image, &running));
         if made.from_checkpoint {
@@ -328,7 +332,7 @@ impl Runner {
             self.start_fresh();
         }
         self.budget.forgive();
-        old
+        (old, trial)
     }
 
     /// Puts an instance in place of the one that runs, which is returned.
