@@ -28,6 +28,13 @@ pub const TICK: Duration = Duration::from_millis(1);
 /// Components that stay loaded though nothing runs them, for the way back and forth between versions.
 const LOADED_MAX: usize = 32;
 
+/// Memory of an instance that stays for the next one, in bytes. What is given back instead is faulted in
+/// again by the next instance, page by page, while its endpoint stands still: with a state of 1 MiB that
+/// was most of the pause.
+const KEPT_RESIDENT: usize = 4 << 20;
+/// Memories that are kept like this though nothing uses them.
+const WARM_SLOTS_MAX: u32 = 4;
+
 /// How an engine is made.
 #[derive(Clone, Debug)]
 pub struct EngineSettings {
@@ -108,7 +115,8 @@ fn config(instances: Option<u32>) -> Config {
             .total_tables(instances.saturating_mul(4))
             .total_stacks(instances)
             .max_memory_size(1 << 32)
-            .linear_memory_keep_resident(64 << 10)
+            .linear_memory_keep_resident(KEPT_RESIDENT)
+            .max_unused_warm_slots(WARM_SLOTS_MAX)
             .table_keep_resident(4 << 10);
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     }
