@@ -7,8 +7,10 @@ use std::process::Command;
 use std::{env, fs};
 
 /// Plugins that are carried: package, feature if it has versions, and the name of the file.
-const PLUGINS: [(&str, Option<&str>, &str); 4] = [
+const PLUGINS: [(&str, Option<&str>, &str); 6] = [
     ("endpoint-verifier", None, "endpoint_verifier"),
+    ("master", Some("spread-out"), "master"),
+    ("worker", None, "worker"),
     ("soak", Some("v1"), "soak_v1"),
     ("soak", Some("v2"), "soak_v2"),
     ("soak", Some("v3"), "soak_v3"),
@@ -27,8 +29,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     for folder in [
         "guest-sdk",
         "wit",
+        "plugins/deploy-protocol",
         "plugins/endpoint-verifier",
+        "plugins/master",
         "plugins/soak",
+        "plugins/worker",
     ] {
         println!("cargo::rerun-if-changed={}", root.join(folder).display());
     }

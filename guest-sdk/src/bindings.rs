@@ -9,8 +9,8 @@
 
 wit_bindgen::generate!({
     path: "../wit",
-    // The larger world: an interface whose functions nobody calls is left out of the component.
-    world: "plugin-with-registry",
+    // The largest world: an interface whose functions nobody calls is left out of the component.
+    world: "plugin-with-everything",
     pub_export_macro: true,
     export_macro_name: "export_component",
     default_bindings_module: "instar_sdk::bindings",

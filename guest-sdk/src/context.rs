@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::launching::Launching;
 use crate::message::{Continuation, Message, encode};
 use crate::metrics::{Counter, Gauge, Histogram};
 use crate::registry::Registry;
@@ -201,6 +202,12 @@ impl Context {
     /// `instar:endpoint/registry`, and no other does.
     pub fn registry(&self) -> Registry {
         Registry::new()
+    }
+
+    /// Starting other components on this host. Needs the right `launch`; a component that calls this
+    /// imports `instar:endpoint/launching`, and no other does.
+    pub fn launching(&mut self) -> Launching {
+        Launching::new()
     }
 }
 

@@ -1,9 +1,10 @@
 //! Between the types of the contract and those of the SDK. Only on wasm; no decisions here.
 
 use crate::bindings::exports::instar::endpoint::endpoint as export;
-use crate::bindings::instar::endpoint::{description as wit, logging, types};
+use crate::bindings::instar::endpoint::{description as wit, launching, logging, types};
 use crate::description::{Case, Field, Handler, MessageType, Metadata, StateSupport, TypeNode};
 use crate::event::Event;
+use crate::launching::{Program, Workload};
 use crate::logging::Level;
 use crate::message::Raw;
 use crate::{EndpointRef, Failure};
@@ -36,6 +37,38 @@ pub(crate) fn level(level: Level) -> logging::Level {
         Level::Info => logging::Level::Info,
         Level::Warn => logging::Level::Warn,
         Level::Error => logging::Level::Error,
+    }
+}
+
+pub(crate) fn workload(workload: &Workload) -> launching::Workload {
+    let pairs = |map: &std::collections::BTreeMap<String, String>| {
+        let pairs = map.iter();
+        pairs.map(|(k, v)| (k.clone(), v.clone())).collect()
+    };
+    let program = match &workload.program {
+        Program::Endpoint { names, config } => {
+            launching::Program::Endpoint(launching::EndpointProgram {
+                names: names.clone(),
+                config: pairs(config),
+            })
+        }
+        Program::Command {
+            arguments,
+            environment,
+        } => launching::Program::Command(launching::CommandProgram {
+            arguments: arguments.clone(),
+            environment: pairs(environment),
+        }),
+    };
+    launching::Workload {
+        folder: workload.folder.clone(),
+        component: launching::ComponentFile {
+            uri: workload.component.uri.clone(),
+            sha256: workload.component.sha256.clone(),
+        },
+        memory_mb: workload.memory_mb,
+        cpu_percent: workload.cpu_percent,
+        program,
     }
 }
 

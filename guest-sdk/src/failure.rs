@@ -57,6 +57,13 @@ impl Failure {
     /// A limit or a missing right forbids it.
     pub const DENIED: &'static str = "denied";
 
+    /// A uri or address that cannot be one.
+    pub const INVALID_ADDRESS: &'static str = "invalid-address";
+    /// A host says no: it has no such file, or does not give it away.
+    pub const REFUSED: &'static str = "refused";
+    /// The store of the host cannot be written or read.
+    pub const PERSISTENCE: &'static str = "persistence";
+
     /// A failure with this text and the code [`Failure::FAILED`].
     pub fn new(text: impl Into<String>) -> Self {
         Self::with_code(Self::FAILED, text)

@@ -70,7 +70,10 @@
 //! | send, ask, start timers, read configuration | [`Context`] |
 //! | answer later | [`CallContext`] |
 //! | write `async` handlers | [`AsyncContext`] |
+//! | run other components | [`launching`] |
 //! | carry state to the next version, and back | [`state`] |
+//! | read files of hosts | [`Context::open_channel`] |
+//! | keep values that outlive the host's process | [`Context::persistence`] |
 //! | test | [`testing`] |
 
 // The order in which an event travels: described, told, dispatched, handled, carried on.
@@ -121,6 +124,12 @@ pub mod metrics;
 
 mod registry;
 
+mod channels;
+
+mod persistence;
+
+pub mod launching;
+
 mod logging;
 
 mod health;
@@ -137,6 +146,7 @@ pub mod testing;
 pub use async_context::{Answer, AsyncContext, Sleep};
 pub use bytes::Bytes;
 pub use call::CallContext;
+pub use channels::Channel;
 pub use context::{AskId, Context, TimerId};
 pub use endpoint::{Endpoint, metadata_of};
 pub use endpoint_ref::EndpointRef;
@@ -145,6 +155,7 @@ pub use health::{Health, Healthy};
 pub use instar_sdk_macros::{Message, Schema, endpoint};
 pub use logging::Level;
 pub use message::{Continuation, Message, Request, type_of};
+pub use persistence::Persistence;
 pub use registry::Registry;
 pub use schema::Schema;
 

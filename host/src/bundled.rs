@@ -14,3 +14,13 @@ pub fn soak() -> [Code; 3] {
     let v3 = &include_bytes!(concat!(env!("OUT_DIR"), "/soak_v3.wasm"))[..];
     [v1, v2, v3].map(Code::from_bytes)
 }
+
+/// The plugin behind the endpoint `Master`.
+pub fn master() -> Code {
+    Code::from_bytes(&include_bytes!(concat!(env!("OUT_DIR"), "/master.wasm"))[..])
+}
+
+/// The plugin behind the endpoint `Worker`.
+pub fn worker() -> Code {
+    Code::from_bytes(&include_bytes!(concat!(env!("OUT_DIR"), "/worker.wasm"))[..])
+}

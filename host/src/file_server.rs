@@ -4,6 +4,8 @@
 //! Invariants
 //! 1. Only what was added can be read: `/files/NAME`, `/jars/NAME`, and files below a directory.
 //! 2. Nothing outside of an added directory, neither by `..` nor by a symlink.
+//!
+//! Not here: reading a file (`reading`) and listing a directory (`listing`).
 
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
@@ -12,6 +14,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use crate::address::RpcAddress;
+
+mod listing;
+mod reading;
 
 const KEPT: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'.')
@@ -159,10 +164,25 @@ impl FileServer {
             match space {
                 "files" => offered.files.get(rest).cloned(),
                 "jars" => offered.jars.get(rest).cloned(),
-                _ => below_a_directory(&offered.directories, decoded),
+                _ => below_a_directory(&offered.directories, decoded).map(|(_, file)| file),
             }
         };
         file.filter(|file| file.is_file()).ok_or_else(not_found)
+    }
+
+    /// The offered directory that a percent-encoded path with `/` at its end is in, and the directory
+    /// that it names.
+    fn resolve_directory(&self, path: &str) -> Result<(PathBuf, PathBuf), FileError> {
+        let not_found = || FileError::NotFound {
+            path: path.to_owned(),
+        };
+        let decoded = percent_decode_str(path).decode_utf8();
+        let decoded = decoded.map_err(|_| not_found())?;
+        let decoded = decoded.trim_matches('/');
+        let found = below_a_directory(&self.offered().directories, decoded);
+        found
+            .filter(|(_, directory)| directory.is_dir())
+            .ok_or_else(not_found)
     }
 
     fn offered(&self) -> MutexGuard<'_, Offered> {
@@ -258,10 +278,19 @@ fn add(map: &mut BTreeMap<String, PathBuf>, name: &str, file: PathBuf) -> Result
     }
 }
 
-fn below_a_directory(directories: &BTreeMap<String, PathBuf>, path: &str) -> Option<PathBuf> {
+/// The offered directory that a path is in, and what it names there: the directory itself, or what is
+/// below it.
+fn below_a_directory(
+    directories: &BTreeMap<String, PathBuf>,
+    path: &str,
+) -> Option<(PathBuf, PathBuf)> {
     let path = format!("/{path}");
     let fits = |base: &str| {
-        let rest = path.strip_prefix(base)?.strip_prefix('/')?;
+        let rest = path.strip_prefix(base)?;
+        let rest = match rest {
+            "" => rest,
+            _ => rest.strip_prefix('/')?,
+        };
         Some(rest.to_owned())
     };
     let mut candidates = directories
@@ -270,8 +299,8 @@ fn below_a_directory(directories: &BTreeMap<String, PathBuf>, path: &str) -> Opt
     candidates.find_map(|(rest, directory)| {
         let rest = Path::new(&rest);
         let plain = rest.components().all(|c| matches!(c, Component::Normal(_)));
-        let file = directory.join(rest).canonicalize().ok()?;
-        (plain && file.starts_with(directory)).then_some(file)
+        let found = directory.join(rest).canonicalize().ok()?;
+        (plain && found.starts_with(directory)).then(|| (directory.clone(), found))
     })
 }
 

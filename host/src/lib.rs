@@ -43,6 +43,14 @@ mod log_budget;
 
 pub mod file_server;
 
+mod channels;
+
+mod dir_lock;
+
+pub mod store;
+
+pub mod launch;
+
 mod rpc_env;
 
 pub mod plugins;

@@ -3,7 +3,8 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -11,6 +12,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::address::{AddressError, EndpointAddress, Location, RpcAddress, check_endpoint_name};
 use crate::bundled;
+use crate::channels::FilesOfHosts;
+use crate::component::channels::ChannelSource;
 use crate::component::code::{Code, LoadError};
 use crate::component::engine::{Engine, EngineError, EngineSettings};
 use crate::component::metadata::Metadata;
@@ -18,6 +21,7 @@ use crate::dispatcher::incoming::FromPeers;
 use crate::dispatcher::{Dispatcher, RegisterError};
 use crate::endpoint::SwapError;
 use crate::endpoint::handle::Endpoint;
+use crate::endpoint::outgoing::Outgoing;
 use crate::endpoint::record::{SwapRecord, VersionId};
 use crate::endpoint::rehearsal::{self, Rehearsal};
 use crate::endpoint::settings::EndpointSettings;
@@ -26,9 +30,14 @@ use crate::endpoint::swap::{self, Wanted};
 use crate::endpoint_ref::EndpointRef;
 use crate::error::RpcError;
 use crate::file_server::{self, FileServer};
+use crate::launch::folders::RootError;
+use crate::launch::launcher::HostLauncher;
+use crate::launch::settings::LaunchLimits;
 use crate::message::Message;
+use crate::store::{Store, StoreError};
 use crate::transport::{
-    ConnectionInfo, FileStream, StreamError, Transport, TransportError, TransportSettings,
+    ConnectionInfo, FileRange, FileStream, StreamError, Transport, TransportError,
+    TransportSettings,
 };
 
 /// Name of the endpoint that says which endpoints a host has. Reserved.
@@ -47,6 +56,14 @@ pub struct RpcSettings {
     pub engine_settings: EngineSettings,
     /// Times.
     pub timeouts: Timeouts,
+    /// The directory of the store in which endpoints keep what outlives the process. It is made, for this
+    /// user alone, where it is missing. `None`: endpoints can keep nothing.
+    pub store: Option<PathBuf>,
+    /// Root of the folders in which works what endpoints launch: new, empty, or of a host before. It
+    /// belongs to this host alone. `None`: nothing can be launched.
+    pub work: Option<PathBuf>,
+    /// Bounds of what endpoints launch.
+    pub launch: LaunchLimits,
 }
 
 /// Times of asks.
@@ -83,6 +100,37 @@ pub enum EnvError {
     /// Sockets.
     #[error(transparent)]
     Transport(#[from] TransportError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The work folder; name another one.
+    #[error("cannot use the work folder {}", path.display())]
+    Work {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// One work folder belongs to one host: stop the other one, or give another folder.
+    #[error(
+        "the work folder {} is in use by {by}; give another (`--work-dir`, `--work`)",
+        path.display()
+    )]
+    WorkInUse {
+        /// Which.
+        path: PathBuf,
+        /// Who has it, as it says itself.
+        by: String,
+    },
+    /// A host removes what is old in its work folder, so it takes none that has files of somebody else.
+    #[error(
+        "the work folder {} holds other files; give a new or an empty folder (`--work-dir`, `--work`)",
+        path.display()
+    )]
+    WorkHoldsOtherFiles {
+        /// Which.
+        path: PathBuf,
+    },
     /// The endpoint-verifier, which every server has.
     #[error("cannot start the endpoint `{ENDPOINT_VERIFIER}`")]
     Verifier(#[source] SetupError),
@@ -126,10 +174,25 @@ struct Inner {
     engine: Engine,
     dispatcher: Arc<Dispatcher>,
     files: Arc<FileServer>,
+    store: Option<Arc<Store>>,
     /// The runners of all endpoints.
     tasks: TaskTracker,
+    launcher: Arc<HostLauncher>,
     /// The first shutdown; others wait for it.
     stopping: tokio::sync::Mutex<bool>,
+}
+
+/// A host that this does not keep.
+#[derive(Clone)]
+pub(crate) struct WeakRpcEnv {
+    inner: Weak<Inner>,
+}
+
+impl WeakRpcEnv {
+    pub(crate) fn upgrade(&self) -> Option<RpcEnv> {
+        let inner = self.inner.upgrade()?;
+        Some(RpcEnv { inner })
+    }
 }
 
 thread_local! {
@@ -150,6 +213,21 @@ impl RpcEnv {
             Some(engine) => engine,
             None => Engine::new(&settings.engine_settings)?,
         };
+        let store = match settings.store {
+            Some(directory) => Some(Store::open_aside(directory).await?),
+            None => None,
+        };
+        let tasks = TaskTracker::new();
+        let work = settings.work.as_ref();
+        let launcher = HostLauncher::new(work, settings.launch, tasks.clone());
+        let launcher = Arc::new(launcher.map_err(|error| {
+            let path = settings.work.clone().unwrap_or_default();
+            match error {
+                RootError::InUse { by } => EnvError::WorkInUse { path, by },
+                RootError::OtherFiles => EnvError::WorkHoldsOtherFiles { path },
+                RootError::Unusable(source) => EnvError::Work { path, source },
+            }
+        })?);
         let frame_bytes_max = settings.transport.frame_bytes_max;
         let serves = settings.transport.listen.is_some();
         let dispatcher = Arc::new(Dispatcher::new(
@@ -157,20 +235,26 @@ impl RpcEnv {
             frame_bytes_max,
         ));
         let files = Arc::new(FileServer::default());
+        let channels = FilesOfHosts::new(&dispatcher, &files);
+        dispatcher.serves_with(store.clone(), Arc::new(channels));
         let incoming = Arc::new(FromPeers::new(&dispatcher, &files));
         let transport = Transport::start(settings.transport, incoming).await?;
         dispatcher.connect(transport);
+        dispatcher.launches_with(Arc::clone(&launcher) as _);
         let inner = Inner {
             timeouts: settings.timeouts,
             engine,
             dispatcher,
             files,
-            tasks: TaskTracker::new(),
+            store,
+            tasks,
+            launcher,
             stopping: tokio::sync::Mutex::new(false),
         };
         let env = Self {
             inner: Arc::new(inner),
         };
+        env.inner.launcher.of(&env);
         if serves {
             let grants = ["registry".to_owned()].into();
             let settings = EndpointSettings {
@@ -207,6 +291,11 @@ impl RpcEnv {
         &self.inner.dispatcher
     }
 
+    /// Where what runs on this host opens files of hosts.
+    pub(crate) fn channel_source(&self) -> Arc<dyn ChannelSource> {
+        Arc::new(FilesOfHosts::new(&self.inner.dispatcher, &self.inner.files))
+    }
+
     /// The engine of this host, to share it with another one.
     pub fn engine(&self) -> &Engine {
         &self.inner.engine
@@ -226,11 +315,22 @@ impl RpcEnv {
         code: &Code,
         settings: EndpointSettings,
     ) -> Result<EndpointRef, SetupError> {
+        let endpoint = self.set_up(name, code, settings).await?;
+        Ok(EndpointRef::new(endpoint.address().clone(), self.clone()))
+    }
+
+    /// [`RpcEnv::setup_endpoint`], for who wants to see the end of it.
+    pub(crate) async fn set_up(
+        &self,
+        name: &str,
+        code: &Code,
+        settings: EndpointSettings,
+    ) -> Result<Arc<Endpoint>, SetupError> {
         check_endpoint_name(name)?;
         let address = EndpointAddress::new(name, self.location());
         let dispatcher = Arc::clone(&self.inner.dispatcher);
         let made = Endpoint::prepare(
-            address.clone(),
+            address,
             code,
             settings,
             &self.inner.engine,
@@ -251,7 +351,18 @@ impl RpcEnv {
             }
         }
         starter.run(&self.inner.tasks);
-        Ok(EndpointRef::new(address, self.clone()))
+        Ok(endpoint)
+    }
+
+    /// Takes the name of this very endpoint away.
+    pub(crate) fn unregister(&self, endpoint: &Endpoint) {
+        Outgoing::unregister(&*self.inner.dispatcher, endpoint);
+    }
+
+    pub(crate) fn downgrade(&self) -> WeakRpcEnv {
+        WeakRpcEnv {
+            inner: Arc::downgrade(&self.inner),
+        }
     }
 
     /// The reference of a local endpoint, if there is one of this name.
@@ -645,9 +756,24 @@ impl RpcEnv {
     /// # Cancellation
     /// Dropping the future closes the connection.
     pub async fn open_channel(&self, uri: &str) -> Result<FileStream, OpenChannelError> {
+        self.open_channel_range(uri, FileRange::default()).await
+    }
+
+    /// Like [`RpcEnv::open_channel`], but only a range of the file, and nothing else travels.
+    ///
+    /// # Errors
+    /// As there; a host that is too old for ranges is one.
+    ///
+    /// # Cancellation
+    /// As there.
+    pub async fn open_channel_range(
+        &self,
+        uri: &str,
+        range: FileRange,
+    ) -> Result<FileStream, OpenChannelError> {
         let (address, path) = file_server::parse_uri(uri)?;
         let transport = self.inner.dispatcher.transport()?;
-        Ok(transport.open_stream(&address, &path).await?)
+        Ok(transport.open_stream(&address, &path, range).await?)
     }
 
     /// The URI of an endpoint. `system_name` has no part in it; it is there since the API that this
@@ -685,6 +811,8 @@ impl RpcEnv {
         if *stopped {
             return;
         }
+        // First: what an endpoint launched is not said to have ended by itself.
+        self.inner.launcher.stop();
         let endpoints = self.inner.dispatcher.stop();
         let mut stopping = tokio::task::JoinSet::new();
         for endpoint in endpoints {
@@ -697,6 +825,10 @@ impl RpcEnv {
         self.inner.dispatcher.disconnect();
         self.inner.tasks.close();
         self.inner.tasks.wait().await;
+        self.inner.launcher.give_back();
+        if let Some(store) = &self.inner.store {
+            store.close_aside().await;
+        }
         *stopped = true;
     }
 

@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use crate::description::Metadata;
+use crate::launching::Workload;
 use crate::logging::Level;
 use crate::message::Raw;
 use crate::testing::host::{OpenAsk, Sent, TestHost, Timer};
@@ -78,6 +79,9 @@ pub(crate) fn ask(
     timeout_ms: Option<u64>,
 ) -> Result<u64, Failure> {
     with(|host| {
+        if let Some(failure) = &host.ask_failure {
+            return Err(failure.clone());
+        }
         let id = host.new_id();
         let ask = OpenAsk {
             to: to.clone(),
@@ -195,4 +199,73 @@ pub(crate) fn registry_describe(name: &str) -> Option<Metadata> {
 
 pub(crate) fn registry_names() -> Vec<String> {
     with(|host| host.registry.keys().cloned().collect())
+}
+
+/// A file of the test, read as far as `read` says.
+pub(crate) struct Channel {
+    left: RefCell<Vec<u8>>,
+}
+
+impl Channel {
+    pub(crate) fn read(&self, max_bytes: u32) -> Result<Vec<u8>, Failure> {
+        let mut left = self.left.borrow_mut();
+        let count = left.len().min(max_bytes.max(1) as usize);
+        Ok(left.drain(..count).collect())
+    }
+}
+
+pub(crate) fn open_channel(
+    uri: &str,
+    offset: u64,
+    length: Option<u64>,
+) -> Result<Channel, Failure> {
+    let bytes = with(|host| host.file(uri, offset, length))?;
+    Ok(Channel {
+        left: RefCell::new(bytes),
+    })
+}
+
+pub(crate) fn persist(name: &str, value: &[u8]) -> Result<(), Failure> {
+    with(|host| host.persist(name, Some(value)))
+}
+
+pub(crate) fn unpersist(name: &str) -> Result<(), Failure> {
+    with(|host| host.persist(name, None))
+}
+
+pub(crate) fn read_persisted(prefix: &str) -> Result<Vec<(String, Vec<u8>)>, Failure> {
+    with(|host| {
+        let values = host.persisted.iter();
+        let wanted = values.filter(|(name, _)| name.starts_with(prefix));
+        Ok(wanted
+            .map(|(name, value)| (name.clone(), value.to_vec()))
+            .collect())
+    })
+}
+
+pub(crate) fn launch(workload: &Workload, token: &[u8]) -> Result<u64, Failure> {
+    with(|host| {
+        if let Some(failure) = &host.launches.refused {
+            return Err(failure.clone());
+        }
+        let id = host.new_id();
+        host.launches.launch(id, workload.clone(), token.to_vec());
+        Ok(id)
+    })
+}
+
+pub(crate) fn kill_launch(launch: u64) -> bool {
+    with(|host| host.launches.kill(launch))
+}
+
+pub(crate) fn launched() -> Vec<(u64, Vec<u8>)> {
+    with(|host| host.launches.that_go_on())
+}
+
+pub(crate) fn clean_work(keep: &[String], unused_ms: u64) {
+    with(|host| host.launches.cleans.push((keep.to_vec(), unused_ms)));
+}
+
+pub(crate) fn remove_work_folder(folder: &str) {
+    with(|host| host.launches.removed_folders.push(folder.to_owned()));
 }

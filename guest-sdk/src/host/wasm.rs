@@ -2,6 +2,7 @@
 
 use crate::bindings::instar::endpoint as wit;
 use crate::description::Metadata;
+use crate::launching::Workload;
 use crate::logging::Level;
 use crate::{EndpointRef, Failure, convert};
 
@@ -113,6 +114,57 @@ pub(crate) fn registry_describe(name: &str) -> Option<Metadata> {
 
 pub(crate) fn registry_names() -> Vec<String> {
     wit::registry::names()
+}
+
+/// An open channel of the host.
+pub(crate) struct Channel(wit::channels::Channel);
+
+impl Channel {
+    pub(crate) fn read(&self, max_bytes: u32) -> Result<Vec<u8>, Failure> {
+        self.0.read(max_bytes).map_err(convert::failure_in)
+    }
+}
+
+pub(crate) fn open_channel(
+    uri: &str,
+    offset: u64,
+    length: Option<u64>,
+) -> Result<Channel, Failure> {
+    wit::channels::open(uri, offset, length)
+        .map(Channel)
+        .map_err(convert::failure_in)
+}
+
+pub(crate) fn persist(name: &str, value: &[u8]) -> Result<(), Failure> {
+    wit::persistence::persist(name, value).map_err(convert::failure_in)
+}
+
+pub(crate) fn unpersist(name: &str) -> Result<(), Failure> {
+    wit::persistence::unpersist(name).map_err(convert::failure_in)
+}
+
+pub(crate) fn read_persisted(prefix: &str) -> Result<Vec<(String, Vec<u8>)>, Failure> {
+    wit::persistence::read(prefix).map_err(convert::failure_in)
+}
+
+pub(crate) fn launch(workload: &Workload, token: &[u8]) -> Result<u64, Failure> {
+    wit::launching::launch(&convert::workload(workload), token).map_err(convert::failure_in)
+}
+
+pub(crate) fn kill_launch(launch: u64) -> bool {
+    wit::launching::kill(launch)
+}
+
+pub(crate) fn launched() -> Vec<(u64, Vec<u8>)> {
+    wit::launching::launched()
+}
+
+pub(crate) fn clean_work(keep: &[String], unused_ms: u64) {
+    wit::launching::clean(keep, unused_ms);
+}
+
+pub(crate) fn remove_work_folder(folder: &str) {
+    wit::launching::remove_folder(folder);
 }
 
 fn message(kind: &str, body: Vec<u8>) -> wit::types::Message {

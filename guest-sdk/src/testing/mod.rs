@@ -60,11 +60,14 @@
 //! ```
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::rc::Rc;
 use std::time::Duration;
 
 pub(crate) mod host;
+
+mod launching;
 
 mod upgrade;
 
@@ -78,7 +81,7 @@ use crate::host::within;
 use crate::logging::Level;
 use crate::message::{Message, Raw, Request, decode, encode};
 use crate::runtime::{Runtime, decode_reply};
-use crate::{Endpoint, EndpointRef, Failure};
+use crate::{Bytes, Endpoint, EndpointRef, Failure};
 
 /// An endpoint that runs in a test, on this thread.
 pub struct TestEndpoint<E: Endpoint> {
@@ -152,10 +155,29 @@ impl<E: Endpoint> TestEndpoint<E> {
     /// # Errors
     /// What `on_start` fails with.
     pub fn try_start(config: &[(&str, &str)]) -> Result<Self, Failure> {
+        Self::begin(config, BTreeMap::new())
+    }
+
+    /// Starts an endpoint whose host has these values in its store.
+    ///
+    /// # Panics
+    /// Where `on_start` fails.
+    pub fn start_with_persisted(
+        config: &[(&str, &str)],
+        persisted: BTreeMap<String, Bytes>,
+    ) -> Self {
+        match Self::begin(config, persisted) {
+            Ok(endpoint) => endpoint,
+            Err(failure) => panic!("`{}` did not start: {failure}", E::NAME),
+        }
+    }
+
+    fn begin(config: &[(&str, &str)], persisted: BTreeMap<String, Bytes>) -> Result<Self, Failure> {
         let endpoint = Self {
             runtime: Runtime::new(),
             host: Rc::new(RefCell::new(TestHost::of(E::NAME))),
         };
+        endpoint.host.borrow_mut().persisted = persisted;
         for (key, value) in config {
             endpoint.set_config(key, value);
         }
@@ -363,10 +385,31 @@ impl<E: Endpoint> TestEndpoint<E> {
         self.host.borrow_mut().full = failure;
     }
 
+    /// What asks fail with at once, as beyond a limit, from now on; `None`: they work.
+    pub fn refuse_asks(&self, failure: Option<Failure>) {
+        self.host.borrow_mut().ask_failure = failure;
+    }
+
     /// Puts a description under a name of the host's registry.
     pub fn register(&self, name: &str, metadata: Metadata) {
         let mut host = self.host.borrow_mut();
         host.registry.insert(name.to_owned(), metadata);
+    }
+
+    /// Puts a file where `open_channel` finds it. A uri that ends with `/` lists the files below it.
+    pub fn set_file(&self, uri: &str, bytes: &[u8]) {
+        let mut host = self.host.borrow_mut();
+        host.files.insert(uri.to_owned(), bytes.to_vec());
+    }
+
+    /// What the endpoint persisted. It survives an upgrade and a restart.
+    pub fn persisted(&self) -> BTreeMap<String, Bytes> {
+        self.host.borrow().persisted.clone()
+    }
+
+    /// What persisting fails with from now on; `None`: it works.
+    pub fn set_store_failure(&self, failure: Option<Failure>) {
+        self.host.borrow_mut().store_failure = failure;
     }
 
     /// Takes the lines that were logged.

@@ -3,7 +3,13 @@
 
 wasmtime::component::bindgen!({
     path: "../wit",
-    world: "plugin-with-registry",
-    imports: { default: trappable },
+    world: "plugin-with-everything",
+    imports: {
+        "instar:endpoint/channels.open": async | trappable,
+        "instar:endpoint/channels.[method]channel.read": async | trappable,
+        "instar:endpoint/persistence.read": async | trappable,
+        default: trappable,
+    },
     exports: { default: async },
+    with: { "instar:endpoint/channels.channel": crate::component::channels::OpenChannel },
 });

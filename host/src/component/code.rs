@@ -104,6 +104,12 @@ pub enum LoadError {
         /// What does not fit.
         reason: String,
     },
+    /// It is no component of world `wasi:cli/command`, as what is launched as a command has to be.
+    #[error("not of world `wasi:cli/command`: {reason}")]
+    NoCommand {
+        /// What does not fit.
+        reason: String,
+    },
     /// Grant the right in the sidecar, or do not run it.
     #[error(
         "needs the right `{right}` (for {reason}), which the sidecar does not grant: add it to `grants`"

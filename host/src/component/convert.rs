@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 
-use super::bindings::instar::endpoint::{description as wit, types};
+use super::bindings::instar::endpoint::{description as wit, launching, types};
 use super::metadata::{Case, Field, Handler, MessageType, Metadata, StateSupport, TypeNode};
+use super::workload::{ComponentFile, Program, Workload};
 use crate::address::{EndpointAddress, Location};
 use crate::error::RpcError;
 use crate::message::Message;
@@ -51,6 +52,29 @@ pub(super) fn reference_out(address: &EndpointAddress) -> types::EndpointRef {
     types::EndpointRef {
         name: address.name.clone(),
         address: Some(address.location.to_string()),
+    }
+}
+
+pub(super) fn workload_in(workload: launching::Workload) -> Workload {
+    let program = match workload.program {
+        launching::Program::Endpoint(endpoint) => Program::Endpoint {
+            names: endpoint.names,
+            config: endpoint.config.into_iter().collect(),
+        },
+        launching::Program::Command(command) => Program::Command {
+            arguments: command.arguments,
+            environment: command.environment.into_iter().collect(),
+        },
+    };
+    Workload {
+        folder: workload.folder,
+        component: ComponentFile {
+            uri: workload.component.uri,
+            sha256: workload.component.sha256,
+        },
+        memory_mb: workload.memory_mb,
+        cpu_percent: workload.cpu_percent,
+        program,
     }
 }
 

@@ -1,12 +1,15 @@
 //! What comes out of a turn: what the guest wants to happen, kept until its turn has ended well.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::workload::{Cleaning, Workload};
 use crate::address::EndpointAddress;
 use crate::error::RpcError;
 use crate::message::Message;
+use crate::store::{Ticket, Writes};
 
 /// Something that a guest asked for within a turn. Carried out in order when the turn ends, by
 /// [`crate::endpoint`]; a turn that traps leaves none.
@@ -62,8 +65,60 @@ pub enum Effect {
         /// The timer.
         timer: u64,
     },
+    /// Run something beside this endpoint.
+    Launch {
+        /// Its id.
+        id: u64,
+        /// What is run.
+        workload: Box<Workload>,
+        /// What comes with each notice about it.
+        token: Bytes,
+    },
+    /// End a launch.
+    Kill {
+        /// Which.
+        launch: u64,
+    },
+    /// Remove work folders that nobody uses.
+    Clean(Cleaning),
+    /// Remove a work folder.
+    RemoveFolder {
+        /// Which.
+        folder: String,
+    },
+    /// Write this. What stands behind it in its turn waits until it is durable.
+    Persist(Writes),
+    /// What a turn does when its writes are durable.
+    WhenDurable {
+        /// Its writes.
+        ticket: Ticket,
+        /// What it does then, in order. Never again something that waits like this.
+        then: VecDeque<Effect>,
+    },
     /// Stop this endpoint.
     StopSelf,
+}
+
+impl Effect {
+    /// This one, and those that wait with it.
+    pub(crate) fn with_those_behind(&self) -> impl Iterator<Item = &Effect> {
+        let behind = match self {
+            Self::WhenDurable { then, .. } => Some(then),
+            _ => None,
+        };
+        std::iter::once(self).chain(behind.into_iter().flatten())
+    }
+
+    /// Drops those that `keep` says no to, those that wait with others included.
+    pub(crate) fn retain(effects: &mut VecDeque<Self>, mut keep: impl FnMut(&Self) -> bool) {
+        effects.retain_mut(|effect| match effect {
+            Self::WhenDurable { then, .. } => {
+                then.retain(&mut keep);
+                true
+            }
+            effect => keep(effect),
+        });
+    }
 }
 
 /// Room for one message in an inbox or an outbox. Dropping it gives the room back.

@@ -16,9 +16,10 @@ use std::time::{Duration, Instant};
 use wasmtime::component::{Component, HasSelf, InstancePre, Linker};
 use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig};
 
-use super::bindings::PluginWithRegistry;
+use super::bindings::PluginWithEverything;
 use super::cache::Cache;
 use super::code::{Code, LoadError, not_a_component};
+use super::command::{self, CommandState};
 use super::instance::HostState;
 use super::rights;
 
@@ -31,7 +32,7 @@ const LOADED_MAX: usize = 32;
 /// Memory of an instance that stays for the next one, in bytes. What is given back instead is faulted in
 /// again by the next instance, page by page, while its endpoint stands still: with a state of 1 MiB that
 /// was most of the pause.
-const KEPT_RESIDENT: usize = 4 << 20;
+const KEPT_RESIDENT: usize = 16 << 20;
 /// Memories that are kept like this though nothing uses them.
 const WARM_SLOTS_MAX: u32 = 4;
 
@@ -64,6 +65,7 @@ pub struct Engine {
 struct Inner {
     engine: wasmtime::Engine,
     linker: Linker<HostState>,
+    command_linker: Linker<CommandState>,
     cache: Cache,
     loaded: Mutex<VecDeque<(String, Component)>>,
     ticks: Arc<AtomicU64>,
@@ -91,8 +93,8 @@ pub enum EngineError {
 }
 
 /// A component that was checked against the world, and how long that took.
-pub(crate) struct Loaded {
-    pub(crate) pre: InstancePre<HostState>,
+pub(crate) struct Loaded<T: 'static = HostState> {
+    pub(crate) pre: InstancePre<T>,
     /// The rights that its imports need.
     pub(crate) rights: Vec<rights::Needed>,
     pub(crate) took: Duration,
@@ -135,8 +137,9 @@ impl Engine {
         let engine = wasmtime::Engine::new(&config(Some(settings.instances))).map_err(failed)?;
         let mut linker = Linker::new(&engine);
         wasmtime_wasi::p2::add_to_linker_async(&mut linker).map_err(failed)?;
-        PluginWithRegistry::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)
+        PluginWithEverything::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)
             .map_err(failed)?;
+        let command_linker = command::linker(&engine).map_err(failed)?;
         let cache = Cache::open(settings.cache.as_deref(), &engine).map_err(|source| {
             EngineError::Cache {
                 path: settings.cache.clone().unwrap_or_default(),
@@ -156,6 +159,7 @@ impl Engine {
         let inner = Inner {
             engine,
             linker,
+            command_linker,
             cache,
             loaded: Mutex::default(),
             ticks,
@@ -179,6 +183,26 @@ impl Engine {
     /// # Cancellation
     /// Dropping the future lets a compilation that has begun run to its end; its result is kept.
     pub(crate) async fn load(&self, code: &Code) -> Result<Loaded, LoadError> {
+        let wrong = |reason| LoadError::WrongWorld { reason };
+        self.load_with(code, &self.inner.linker, wrong).await
+    }
+
+    /// [`Engine::load`], for what is run as a command.
+    pub(crate) async fn load_command(
+        &self,
+        code: &Code,
+    ) -> Result<Loaded<CommandState>, LoadError> {
+        let wrong = |reason| LoadError::NoCommand { reason };
+        self.load_with(code, &self.inner.command_linker, wrong)
+            .await
+    }
+
+    async fn load_with<T>(
+        &self,
+        code: &Code,
+        linker: &Linker<T>,
+        wrong: impl FnOnce(String) -> LoadError,
+    ) -> Result<Loaded<T>, LoadError> {
         let began = Instant::now();
         let component = match self.remembered(code.digest()) {
             Some(component) => component,
@@ -191,10 +215,8 @@ impl Engine {
             }
         };
         let rights = rights::needed(&component, self.wasmtime())?;
-        let pre = self.inner.linker.instantiate_pre(&component);
-        let pre = pre.map_err(|error| LoadError::WrongWorld {
-            reason: format!("{error:#}"),
-        })?;
+        let pre = linker.instantiate_pre(&component);
+        let pre = pre.map_err(|error| wrong(format!("{error:#}")))?;
         Ok(Loaded {
             pre,
             rights,

@@ -15,7 +15,8 @@ use wasmtime::component::{Func, ResourceTable, TypedFunc};
 use wasmtime::{Store, UpdateDeadline};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
-use super::bindings::{PluginWithRegistry, PluginWithRegistryPre};
+use super::bindings::{PluginWithEverything, PluginWithEverythingPre};
+use super::channels::{ChannelSource, Channels};
 use super::code::{Code, LoadError};
 use super::convert;
 use super::effect::Effect;
@@ -26,7 +27,12 @@ use super::metadata::Metadata;
 use super::output::Output;
 use super::rights;
 use super::surroundings::{LogLevel, LogLine, Surroundings};
-use crate::endpoint::settings::{EndpointSettings, Limits};
+use super::throttle::Throttle;
+use crate::endpoint::settings::EndpointSettings;
+use crate::error::RpcError;
+use crate::store::Writes;
+use crate::store::limits::TURN_BYTES_MAX;
+use crate::transport::{BoxFuture, FileBytes, FileRange};
 
 /// Ticks for which `snapshot`, `restore` and `describe` keep their thread.
 const HURRIED_TICKS: u64 = 20;
@@ -34,7 +40,7 @@ const HURRIED_TICKS: u64 = 20;
 /// What runs, and what it said of itself.
 pub(crate) struct Instance {
     store: Store<HostState>,
-    plugin: PluginWithRegistry,
+    plugin: PluginWithEverything,
     /// `handle`, checked to be of the type that [`typed_handle`] gives it.
     handle: Func,
     metadata: Arc<Metadata>,
@@ -45,11 +51,21 @@ pub(crate) struct Instance {
 /// What wasmtime keeps for an instance.
 pub(crate) struct HostState {
     pub(super) surroundings: Arc<dyn Surroundings>,
+    /// Of the turn in work.
     pub(super) effects: VecDeque<Effect>,
+    /// What the turn in work wants to be durable.
+    pub(super) writes: Writes,
+    /// Of turns that ended well; the first waits for the disk.
+    held: VecDeque<Effect>,
+    /// Bytes of what was written in this batch.
+    written: usize,
+    pub(super) channels: Channels,
     pub(super) turn: Turn,
     version: Arc<std::sync::OnceLock<String>>,
     ticks: Arc<AtomicU64>,
     limiter: Limiter,
+    throttle: Option<Throttle>,
+    made: tokio::time::Instant,
     output: Output,
     wasi: WasiCtx,
     table: ResourceTable,
@@ -90,6 +106,8 @@ pub(crate) struct Crash {
     pub(crate) done: usize,
     /// Panic text or trap.
     pub(crate) reason: String,
+    /// It met a limit: it asked for more than one gives, or its turn took too long.
+    pub(crate) limit: bool,
     /// Effects of earlier turns that have to wait.
     pub(crate) blocked: VecDeque<Effect>,
 }
@@ -100,6 +118,7 @@ impl Crash {
         Self {
             done: 0,
             reason,
+            limit: false,
             blocked: VecDeque::new(),
         }
     }
@@ -124,10 +143,10 @@ impl Instance {
         rights::check(&loaded.rights, &[], &settings.grants)?;
         let limits = &settings.limits;
         let pre =
-            PluginWithRegistryPre::new(loaded.pre).map_err(|error| LoadError::WrongWorld {
+            PluginWithEverythingPre::new(loaded.pre).map_err(|error| LoadError::WrongWorld {
                 reason: format!("{error:#}"),
             })?;
-        let state = HostState::new(engine, surroundings, limits);
+        let state = HostState::new(engine, surroundings, settings);
         let mut store = Store::new(engine.wasmtime(), state);
         store.limiter(|state| &mut state.limiter);
         store.set_epoch_deadline(1);
@@ -140,10 +159,10 @@ impl Instance {
             if state.is_hurried() {
                 return Ok(UpdateDeadline::Continue(1));
             }
-            Ok(UpdateDeadline::YieldCustom(
-                1,
-                Box::pin(tokio::task::yield_now()),
-            ))
+            Ok(match state.pause() {
+                Some(pause) => UpdateDeadline::YieldCustom(1, Box::pin(tokio::time::sleep(pause))),
+                None => UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())),
+            })
         });
         store.data_mut().start_clock(limits.restore);
         let plugin = match pre.instantiate_async(&mut store).await {
@@ -213,6 +232,10 @@ impl Instance {
         let lowered: Vec<GuestEvent<'_>> = events.iter().map(GuestEvent::from).collect();
         let state = self.store.data_mut();
         state.begin_batch(events.len(), self.turn_limit);
+        if state.throttle.is_some() {
+            // The time in which it had nothing to do is none that it ran.
+            self.store.set_epoch_deadline(1);
+        }
         let returned = self.handle_raw(&lowered).await;
         let state = self.store.data_mut();
         state.note_turn();
@@ -220,14 +243,15 @@ impl Instance {
         match returned {
             Ok(_) if turn.returned_early() => {
                 let done = turn.done();
-                state.effects.clear();
+                let blocked = std::mem::take(&mut state.held);
                 Err(Crash {
                     done,
                     reason: format!(
                         "returned from `handle` at element {done} of {} without being told to",
                         events.len()
                     ),
-                    blocked: VecDeque::new(),
+                    limit: false,
+                    blocked,
                 })
             }
             Ok(volatile) => {
@@ -243,25 +267,31 @@ impl Instance {
                 Ok(Handled {
                     done,
                     volatile,
-                    blocked: std::mem::take(&mut state.effects),
+                    blocked: state.take_ended(),
                 })
             }
             Err(error) => {
                 // A turn that traps has no effects. When the guest was told to return, what is left
                 // belongs to turns that ended well.
-                let mut blocked = std::mem::take(&mut state.effects);
                 if !turn.stopped {
-                    blocked.clear();
+                    state.effects.clear();
                 }
+                let blocked = state.take_ended();
                 let done = turn.done();
+                let killed = state.limiter.used().is_killed();
+                let limit = match turn.overran {
+                    true => !killed,
+                    false => state.limiter.refused().is_some(),
+                };
                 let reason = match turn.overran {
-                    true if state.limiter.used().is_killed() => KILLED.to_owned(),
+                    true if killed => KILLED.to_owned(),
                     true => overran("the turn", self.turn_limit, "turn"),
                     false => reason(state, &error),
                 };
                 Err(Crash {
                     done,
                     reason,
+                    limit,
                     blocked,
                 })
             }
@@ -327,7 +357,7 @@ impl Instance {
     pub(crate) fn commit(&mut self) -> VecDeque<Effect> {
         let state = self.store.data_mut();
         state.commit();
-        std::mem::take(&mut state.effects)
+        state.take_ended()
     }
 
     fn crash_reason(&self, what: &str, error: &wasmtime::Error) -> String {
@@ -357,7 +387,7 @@ fn overran(what: &str, limit: Duration, setting: &str) -> String {
 fn reason(state: &HostState, error: &wasmtime::Error) -> String {
     let last_words = state.output.take_tail();
     let trap = error.root_cause().to_string();
-    if let Some(limit) = state.limiter.too_many_instances(&trap) {
+    if let Some(limit) = state.limiter.too_many(&trap) {
         return limit;
     }
     let said = said(&last_words, trap);
@@ -367,7 +397,7 @@ fn reason(state: &HostState, error: &wasmtime::Error) -> String {
     }
 }
 
-fn said(last_words: &str, trap: String) -> String {
+pub(super) fn said(last_words: &str, trap: String) -> String {
     let last_words = last_words.trim();
     if last_words.is_empty() {
         return trap;
@@ -408,7 +438,12 @@ impl Turn {
 }
 
 impl HostState {
-    fn new(engine: &Engine, surroundings: Arc<dyn Surroundings>, limits: &Limits) -> Self {
+    fn new(
+        engine: &Engine,
+        surroundings: Arc<dyn Surroundings>,
+        settings: &EndpointSettings,
+    ) -> Self {
+        let limits = &settings.limits;
         let version = Arc::new(std::sync::OnceLock::new());
         let output = {
             let (surroundings, version) = (Arc::clone(&surroundings), Arc::clone(&version));
@@ -425,21 +460,30 @@ impl HostState {
                 };
                 surroundings.log(version.get().map_or("", String::as_str), line);
             }))
+            .into_files(settings.output.clone())
         };
         let wasi = WasiCtxBuilder::new()
             .stdout(output.stream(false))
             .stderr(output.stream(true))
             .build();
+        let source = Arc::new(FromSurroundings(Arc::clone(&surroundings)));
+        let channels = Channels::new(source, limits.channels);
         Self {
             surroundings,
             effects: VecDeque::new(),
+            writes: Writes::default(),
+            held: VecDeque::new(),
+            written: 0,
+            channels,
             turn: Turn::default(),
             version,
             ticks: Arc::clone(engine.ticks()),
             limiter: Limiter::new(limits),
+            throttle: Throttle::new(limits.cpu_percent),
+            made: tokio::time::Instant::now(),
             output,
             wasi,
-            table: ResourceTable::new(),
+            table: limiter::resource_table(),
         }
     }
 
@@ -448,6 +492,7 @@ impl HostState {
     }
 
     fn begin_batch(&mut self, len: usize, limit: Duration) {
+        self.written = 0;
         self.turn = Turn {
             // Batches are far smaller than this; one that is not ends with a guest's protocol error.
             len: u32::try_from(len).unwrap_or(u32::MAX),
@@ -478,6 +523,16 @@ impl HostState {
         }
     }
 
+    /// How long it has to pause, so that it gets no more than its share. The pause is none of the turn.
+    fn pause(&mut self) -> Option<Duration> {
+        let now = self.made.elapsed();
+        let pause = self.throttle.as_mut()?.ran(now);
+        let ticks = pause.as_micros().div_ceil(TICK.as_micros());
+        let ticks = u64::try_from(ticks).unwrap_or(u64::MAX);
+        self.turn.began = self.turn.began.saturating_add(ticks);
+        (!pause.is_zero()).then_some(pause)
+    }
+
     /// Only a turn is ended from outside, never `snapshot` or `restore`.
     fn turn_is_killed(&self) -> bool {
         self.turn.len > 0 && self.limiter.used().is_killed()
@@ -498,9 +553,89 @@ impl HostState {
         now.saturating_sub(self.turn.began)
     }
 
-    /// Hands on the effects of the turns so far. False where one has to wait; it is kept.
+    /// Hands on the effects of the turns so far. What has to wait is kept. False where it waits for
+    /// room: then no further turn begins. The disk is no reason, so that turns share a commit.
     pub(super) fn commit(&mut self) -> bool {
-        self.effects.is_empty() || self.surroundings.commit(&mut self.effects)
+        if !self.writes.is_empty() {
+            self.enlist();
+        }
+        if self.held.is_empty() {
+            if self.effects.is_empty() || self.surroundings.commit(&mut self.effects) {
+                return true;
+            }
+            std::mem::swap(&mut self.held, &mut self.effects);
+        } else {
+            self.held.append(&mut self.effects);
+            if self.surroundings.commit(&mut self.held) {
+                return true;
+            }
+        }
+        let waits_for_disk = matches!(self.held.front(), Some(Effect::WhenDurable { .. }));
+        waits_for_disk && self.written < TURN_BYTES_MAX
+    }
+
+    /// Hands what the turn wrote to the store.
+    fn enlist(&mut self) {
+        let writes = std::mem::take(&mut self.writes);
+        self.written = self.written.saturating_add(writes.bytes());
+        let mut effects = self.effects.iter_mut();
+        let place = effects.find(|effect| matches!(effect, Effect::Persist(_)));
+        // There is one in every turn that wrote something.
+        if let Some(place) = place {
+            *place = Effect::Persist(writes);
+        }
+        self.surroundings.enlist(&mut self.effects);
+    }
+
+    /// All effects that were not carried out: of turns that ended, and of the turn in work.
+    pub(super) fn wanted(&self) -> impl Iterator<Item = &Effect> {
+        let held = self.held.iter().flat_map(Effect::with_those_behind);
+        held.chain(&self.effects)
+    }
+
+    fn take_ended(&mut self) -> VecDeque<Effect> {
+        let mut ended = std::mem::take(&mut self.held);
+        ended.append(&mut self.effects);
+        ended
+    }
+
+    /// Ends when the turn in work has to, by its limit or by force: for those who wait within it, whom no
+    /// epoch interrupts.
+    pub(super) fn turn_over(&self) -> impl Future<Output = ()> + use<> {
+        let left = self.turn.limit.saturating_sub(self.ticks_of_call());
+        let left = TICK.saturating_mul(u32::try_from(left).unwrap_or(u32::MAX));
+        let used = (self.turn.len > 0).then(|| Arc::clone(self.limiter.used()));
+        async move {
+            let killed = async {
+                match &used {
+                    Some(used) => used.killed().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = tokio::time::sleep(left) => {}
+                () = killed => {}
+            }
+        }
+    }
+
+    /// The trap of a turn that has to end.
+    pub(super) fn overruns<T>(&mut self) -> wasmtime::Result<T> {
+        self.turn.overran = true;
+        wasmtime::bail!("the turn has to end")
+    }
+}
+
+/// Opens what an instance wants to read.
+struct FromSurroundings(Arc<dyn Surroundings>);
+
+impl ChannelSource for FromSurroundings {
+    fn open_channel(
+        &self,
+        uri: &str,
+        range: FileRange,
+    ) -> BoxFuture<'static, Result<Box<dyn FileBytes>, RpcError>> {
+        self.0.open_channel(uri, range)
     }
 }
 

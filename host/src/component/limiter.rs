@@ -11,10 +11,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use wasmparser::{Instance, Parser, Payload};
 use wasmtime::ResourceLimiter;
+use wasmtime::component::{ResourceTable, ResourceTableError};
 
 use crate::endpoint::settings::Limits;
+
+/// Files, directories and streams that one instance may have open at once.
+const RESOURCES_MAX: usize = 1024;
 
 /// What one instance uses of its limits, for all who look, and the way to end it from outside.
 #[derive(Debug, Default)]
@@ -24,6 +29,7 @@ pub(crate) struct Used {
     core_instances: AtomicUsize,
     longest_turn_micros: AtomicU64,
     killed: AtomicBool,
+    kill_told: Notify,
 }
 
 impl Used {
@@ -54,11 +60,22 @@ impl Used {
 
     /// Ends the running call of the instance, as if its time were over.
     pub(crate) fn kill(&self) {
-        self.killed.store(true, Ordering::Relaxed);
+        self.killed.store(true, Ordering::Release);
+        self.kill_told.notify_waiters();
     }
 
     pub(super) fn is_killed(&self) -> bool {
-        self.killed.load(Ordering::Relaxed)
+        self.killed.load(Ordering::Acquire)
+    }
+
+    /// Waits until the running call is to end.
+    pub(super) async fn killed(&self) {
+        let told = self.kill_told.notified();
+        tokio::pin!(told);
+        told.as_mut().enable();
+        if !self.is_killed() {
+            told.await;
+        }
     }
 
     pub(super) fn note_turn(&self, took: Duration) {
@@ -105,11 +122,22 @@ impl Limiter {
         self.refused = None;
     }
 
-    /// What wasmtime's refusal of one more core instance means here.
-    pub(super) fn too_many_instances(&self, reason: &str) -> Option<String> {
-        let of_ours = reason.contains("instance count too high");
-        of_ours.then(|| refusal("core instances", self.core_instances, "core_instances"))
+    /// What a refusal of wasmtime means here: of one more core instance, or of one more resource.
+    pub(super) fn too_many(&self, reason: &str) -> Option<String> {
+        if reason.contains("instance count too high") {
+            let limit = self.core_instances;
+            return Some(refusal("core instances", limit, "core_instances"));
+        }
+        let of_resources = reason.contains(&ResourceTableError::Full.to_string());
+        of_resources.then(|| refusal("open files and streams", RESOURCES_MAX, "resources"))
     }
+}
+
+/// A table for what an instance has open, which ends long before the file descriptors of the host do.
+pub(super) fn resource_table() -> ResourceTable {
+    let mut table = ResourceTable::new();
+    table.set_max_capacity(RESOURCES_MAX);
+    table
 }
 
 fn refusal(what: &str, limit: usize, setting: &str) -> String {

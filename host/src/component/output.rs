@@ -10,6 +10,8 @@ use std::task::{Context, Poll};
 use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 
+use super::output_files::OutputFiles;
+
 /// Longest line that is kept whole, in bytes. A longer one is cut into lines.
 const LINE_BYTES_MAX: usize = 8 << 10;
 /// Lines of stderr that are kept for the reason of a crash.
@@ -23,6 +25,8 @@ pub(super) type Sink = Arc<dyn Fn(bool, &str) + Send + Sync>;
 pub(super) struct Output {
     lines: Arc<Mutex<Lines>>,
     sink: Sink,
+    /// Where it is kept besides.
+    files: Option<OutputFiles>,
 }
 
 #[derive(Default)]
@@ -37,6 +41,15 @@ impl Output {
         Self {
             lines: Arc::default(),
             sink,
+            files: None,
+        }
+    }
+
+    /// Keeps it in files, as it comes, besides.
+    pub(super) fn into_files(self, files: impl Into<Option<OutputFiles>>) -> Self {
+        Self {
+            files: files.into(),
+            ..self
         }
     }
 
@@ -59,6 +72,9 @@ impl Output {
     }
 
     fn write(&self, is_err: bool, bytes: &[u8]) {
+        if let Some(files) = &self.files {
+            files.write(is_err, bytes);
+        }
         let mut finished = Vec::new();
         {
             let mut guard = self.lines.lock().unwrap_or_else(PoisonError::into_inner);

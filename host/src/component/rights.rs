@@ -10,10 +10,25 @@ use wasmtime::component::Component;
 use super::code::LoadError;
 
 /// The rights that a sidecar can grant, and what each opens.
-pub(super) const KNOWN: [(&str, &str); 2] = [
+pub(super) const KNOWN: &[(&str, &str)] = &[
     ("registry", "the names of this host's endpoints"),
+    ("channel", "files that hosts offer, this one included"),
+    (
+        "persist",
+        "values in this host's store, under names of its own",
+    ),
     ("clock", "the time of day and a monotonic clock"),
+    ("launch", "starting other components on this host"),
 ];
+
+/// The rights of what an endpoint launches. A host that does not know one of them grants the others.
+const OF_WORKLOADS: [&str; 2] = ["clock", "channel"];
+
+/// The rights of what an endpoint launches.
+pub(super) fn of_workloads() -> impl Iterator<Item = &'static str> {
+    let known = |right: &&str| KNOWN.iter().any(|(known, _)| known == right);
+    OF_WORKLOADS.into_iter().filter(known)
+}
 
 /// A right that a component needs, and the import that needs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +47,9 @@ fn need_of(import: &str) -> Need {
     let interface = import.split_once('@').map_or(import, |(name, _)| name);
     match interface {
         "instar:endpoint/registry" => Need::Right("registry"),
+        "instar:endpoint/channels" => Need::Right("channel"),
+        "instar:endpoint/persistence" => Need::Right("persist"),
+        "instar:endpoint/launching" => Need::Right("launch"),
         "wasi:clocks/wall-clock" | "wasi:clocks/monotonic-clock" => Need::Right("clock"),
         // What `std` cannot do without: output streams, exit, and arguments, environment and
         // directories, which are all empty here. Randomness opens nothing.
@@ -124,8 +142,8 @@ mod tests {
 
     #[test]
     fn a_right_that_no_host_knows_is_refused_even_if_granted() {
-        let granted = BTreeSet::from(["launch".to_owned()]);
-        let error = check(&[], &["launch".to_owned()], &granted).unwrap_err();
+        let granted = BTreeSet::from(["teleport".to_owned()]);
+        let error = check(&[], &["teleport".to_owned()], &granted).unwrap_err();
         assert!(matches!(error, LoadError::UnknownRight { .. }));
     }
 

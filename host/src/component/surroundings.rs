@@ -1,14 +1,19 @@
 //! Surroundings: what a component sees of its host, as a trait. [`crate::endpoint`] implements it.
 //!
-//! No function here blocks or waits: they are called from within guest code.
+//! No function here blocks or waits: they are called from within guest code. What waits is a future.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::effect::{Effect, Room};
 use super::metadata::Metadata;
+use super::workload::Workload;
 use crate::address::EndpointAddress;
 use crate::error::RpcError;
+use crate::store::EndpointStore;
+use crate::transport::{BoxFuture, FileBytes, FileRange};
 
 /// The host, as one endpoint's code sees it.
 pub trait Surroundings: Send + Sync + 'static {
@@ -21,6 +26,20 @@ pub trait Surroundings: Send + Sync + 'static {
     /// Carries out the effects of a turn that ended well, in order, and takes them out. False where
     /// the first one that is left has to wait.
     fn commit(&self, effects: &mut VecDeque<Effect>) -> bool;
+
+    /// Hands what a turn that ended well wants to be durable to the store; what comes after it in the
+    /// turn waits for that from now on.
+    fn enlist(&self, turn: &mut VecDeque<Effect>);
+
+    /// The store of this host, as this endpoint sees it.
+    fn store(&self) -> Result<EndpointStore, RpcError>;
+
+    /// Opens a range of a file of some host.
+    fn open_channel(
+        &self,
+        uri: &str,
+        range: FileRange,
+    ) -> BoxFuture<'static, Result<Box<dyn FileBytes>, RpcError>>;
 
     /// Reserves room for one message.
     fn reserve(&self, to: &EndpointAddress) -> Result<Room, RpcError>;
@@ -36,6 +55,20 @@ pub trait Surroundings: Send + Sync + 'static {
 
     /// A new id for a timer, or why there can be no more. `in_turn` timers were admitted in this turn.
     fn admit_timer(&self, in_turn: usize) -> Result<u64, RpcError>;
+
+    /// A new id for a launch, or why it cannot be. `in_turn` launches were admitted in this turn.
+    fn admit_launch(
+        &self,
+        workload: &Workload,
+        token: &Bytes,
+        in_turn: usize,
+    ) -> Result<u64, RpcError>;
+
+    /// True where this launch goes on.
+    fn launch_goes_on(&self, launch: u64) -> bool;
+
+    /// The launches that go on, with their tokens, oldest first.
+    fn launched(&self) -> Vec<(u64, Bytes)>;
 
     /// True where this ask is open.
     fn ask_is_open(&self, ask: u64) -> bool;

@@ -13,7 +13,7 @@ use crate::error::RpcError;
 use crate::file_server::FileServer;
 use crate::message::Message;
 use crate::responder::Responder;
-use crate::transport::{Accepted, BoxFuture, Incoming};
+use crate::transport::{Accepted, BoxFuture, FileBytes, FileRange, Incoming};
 
 /// Takes what connections bring.
 pub(crate) struct FromPeers {
@@ -42,7 +42,8 @@ impl Incoming for FromPeers {
         let Some(dispatcher) = self.dispatcher.upgrade() else {
             return Accepted::Done;
         };
-        let found = match dispatcher.get(endpoint) {
+        let checked = message.check_sender_may(false);
+        let found = match checked.and_then(|()| dispatcher.get(endpoint)) {
             Ok(found) => found,
             Err(error) => {
                 dispatcher.dead_letter(endpoint, &message.kind, &error);
@@ -84,7 +85,8 @@ impl Incoming for FromPeers {
         let Some(dispatcher) = self.dispatcher.upgrade() else {
             return Accepted::Done;
         };
-        let found = match dispatcher.get(endpoint) {
+        let checked = message.check_sender_may(true);
+        let found = match checked.and_then(|()| dispatcher.get(endpoint)) {
             Ok(found) => found,
             Err(error) => {
                 responder.tell(Err(error));
@@ -134,13 +136,13 @@ impl Incoming for FromPeers {
         });
     }
 
-    fn open_file(&self, path: &str) -> BoxFuture<'static, Result<tokio::fs::File, String>> {
+    fn open_file(
+        &self,
+        path: &str,
+        range: FileRange,
+    ) -> BoxFuture<'static, Result<Box<dyn FileBytes>, String>> {
         let (files, path) = (Arc::clone(&self.files), path.to_owned());
-        Box::pin(async move {
-            let file = files.resolve(&path).map_err(|error| error.to_string())?;
-            let opened = tokio::fs::File::open(&file).await;
-            opened.map_err(|error| format!("cannot open `{path}`: {error}"))
-        })
+        Box::pin(async move { files.open(&path, range).await })
     }
 
     fn undeliverable(&self, _peer: &Location, endpoint: &str, kind: &str, reason: &RpcError) {

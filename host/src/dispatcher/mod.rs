@@ -11,15 +11,18 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 
 use crate::address::Location;
+use crate::component::channels::ChannelSource;
 use crate::endpoint::handle::{Endpoint, Notice};
+use crate::endpoint::launches::Launcher;
 use crate::error::RpcError;
 use crate::log_budget::LogBudget;
+use crate::store::Store;
 use crate::transport::Transport;
 
 pub(crate) mod incoming;
@@ -37,6 +40,9 @@ pub(crate) struct Dispatcher {
     /// Set when the transport runs, and wiped at shutdown: the two know each other.
     transport: ArcSwapOption<Transport>,
     here: Mutex<Location>,
+    launcher: OnceLock<Arc<dyn Launcher>>,
+    store: OnceLock<Arc<Store>>,
+    channels: OnceLock<Arc<dyn ChannelSource>>,
     ask_timeout: Duration,
     frame_bytes_max: usize,
     dead_letters: AtomicU64,
@@ -58,6 +64,9 @@ impl Dispatcher {
             stopped: AtomicBool::new(false),
             transport: ArcSwapOption::empty(),
             here: Mutex::new(Location::Client(uuid::Uuid::nil())),
+            launcher: OnceLock::new(),
+            store: OnceLock::new(),
+            channels: OnceLock::new(),
             ask_timeout,
             frame_bytes_max,
             dead_letters: AtomicU64::new(0),
@@ -69,6 +78,21 @@ impl Dispatcher {
     pub(crate) fn connect(&self, transport: Transport) {
         *self.here.lock().unwrap_or_else(PoisonError::into_inner) = transport.location().clone();
         self.transport.store(Some(Arc::new(transport)));
+    }
+
+    /// Says where endpoints keep what outlives the process, and where they open files.
+    pub(crate) fn serves_with(&self, store: Option<Arc<Store>>, channels: Arc<dyn ChannelSource>) {
+        // Said once, by whoever makes the host.
+        if let Some(store) = store {
+            let _ = self.store.set(store);
+        }
+        let _ = self.channels.set(channels);
+    }
+
+    /// Says what runs the workloads that endpoints launch.
+    pub(crate) fn launches_with(&self, launcher: Arc<dyn Launcher>) {
+        // Said once, by whoever makes the host.
+        let _ = self.launcher.set(launcher);
     }
 
     pub(crate) fn disconnect(&self) {

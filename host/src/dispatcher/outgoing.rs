@@ -10,11 +10,13 @@ use crate::component::effect::{Reservation, Room};
 use crate::component::metadata::Metadata;
 use crate::endpoint::handle::Endpoint;
 use crate::endpoint::inbox::{InboxRoom, Posted};
+use crate::endpoint::launches::Launcher;
 use crate::endpoint::outgoing::{BoxFuture, Forget, Outgoing};
 use crate::error::RpcError;
 use crate::message::Message;
 use crate::responder::Responder;
-use crate::transport::OutboxPermit;
+use crate::store::Store;
+use crate::transport::{FileBytes, FileRange, OutboxPermit};
 
 impl Reservation for InboxRoom {
     fn fill(self: Box<Self>, _to: &EndpointAddress, message: Message) -> Result<(), RpcError> {
@@ -146,6 +148,32 @@ impl Outgoing for Dispatcher {
     fn unregister(&self, endpoint: &Endpoint) {
         let is_it = |found: &Arc<Endpoint>| std::ptr::eq(Arc::as_ptr(found), endpoint);
         Self::unregister(self, endpoint.name(), is_it);
+    }
+
+    fn store(&self) -> Result<Arc<Store>, RpcError> {
+        let store = self.store.get().cloned();
+        store.ok_or_else(crate::store::no_store)
+    }
+
+    fn open_channel(
+        &self,
+        uri: &str,
+        range: FileRange,
+    ) -> BoxFuture<Result<Box<dyn FileBytes>, RpcError>> {
+        match self.channels.get() {
+            Some(channels) => channels.open_channel(uri, range),
+            None => {
+                let stopped = self.host_stopped();
+                Box::pin(async move { Err(stopped) })
+            }
+        }
+    }
+
+    fn launcher(&self) -> Result<Arc<dyn Launcher>, RpcError> {
+        let launcher = self.launcher.get().cloned();
+        launcher.ok_or_else(|| RpcError::Denied {
+            reason: "this host launches nothing".to_owned(),
+        })
     }
 
     fn describe(&self, name: &str) -> Option<Arc<Metadata>> {

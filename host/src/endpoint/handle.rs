@@ -6,12 +6,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::history::History;
 use super::inbox::{Inbox, inbox};
+use super::launches::Launches;
 use super::ledger::Ledger;
 use super::metrics::Metrics;
 use super::outgoing::Outgoing;
@@ -41,6 +42,7 @@ pub(crate) struct Endpoint {
     pub(super) outgoing: Arc<dyn Outgoing>,
     pub(super) running: ArcSwap<Running>,
     pub(super) ledger: Mutex<Ledger>,
+    pub(super) launches: Launches,
     pub(super) clock: EndpointClock,
     pub(super) metrics: Mutex<Metrics>,
     pub(super) history: Mutex<History>,
@@ -51,6 +53,8 @@ pub(crate) struct Endpoint {
     pub(super) held: Mutex<Option<Held>>,
     shown: Mutex<Shown>,
     pub(super) counters: Counters,
+    /// How it ended, when it has.
+    ended: watch::Sender<Option<End>>,
     /// Somebody wants the endpoint at a message boundary.
     pub(super) interrupt: AtomicBool,
     notices: mpsc::UnboundedSender<Notice>,
@@ -112,6 +116,8 @@ pub(crate) enum Notice {
         /// What it said.
         outcome: Outcome,
     },
+    /// Something went wrong for which nobody else is to be told.
+    Failed(RpcError),
     /// A connection came up.
     Connected(String),
     /// A connection went down.
@@ -130,6 +136,22 @@ pub(super) enum Control {
     Swap(Box<SwapRequest>),
     Restart(oneshot::Sender<()>),
     Stop(oneshot::Sender<()>),
+    /// The time to stop is over.
+    StopNow,
+}
+
+/// How an endpoint ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// It was stopped, by itself or by somebody.
+    Stopped,
+    /// It crashed, and was to end with that.
+    Crashed {
+        /// Panic text or trap.
+        reason: String,
+        /// It met a limit.
+        limit: bool,
+    },
 }
 
 /// A lock that a panic elsewhere does not take with it: the data behind each is whole between
@@ -257,6 +279,7 @@ impl Endpoint {
             outgoing,
             running: ArcSwap::from_pointee(running),
             ledger: Mutex::default(),
+            launches: Launches::default(),
             clock: EndpointClock::start(),
             metrics: Mutex::default(),
             history: Mutex::new(history),
@@ -265,6 +288,7 @@ impl Endpoint {
             held: Mutex::default(),
             shown: Mutex::default(),
             counters: Counters::default(),
+            ended: watch::Sender::default(),
             interrupt: AtomicBool::new(false),
             notices,
             control,
@@ -346,6 +370,37 @@ impl Endpoint {
             // An error means that the runner ended while we asked: stopped as well.
             let _ = stopped.await;
         }
+    }
+
+    /// Notes how it ended. The first end is the one that counts.
+    pub(super) fn note_end(&self, end: End) {
+        self.ended.send_if_modified(|ended| {
+            let first = ended.is_none();
+            if first {
+                *ended = Some(end);
+            }
+            first
+        });
+    }
+
+    /// Waits until it has ended.
+    ///
+    /// # Cancellation
+    /// Safe.
+    pub(crate) async fn ended(&self) -> End {
+        let mut ended = self.ended.subscribe();
+        match ended.wait_for(Option::is_some).await {
+            Ok(end) => end.clone().unwrap_or(End::Stopped),
+            Err(_gone) => End::Stopped,
+        }
+    }
+
+    /// Ends an endpoint that is stopping at once: the running turn, as if its time were over, and the
+    /// wait for room of what it sent.
+    pub(crate) fn end_by_force(&self) {
+        self.running.load().kill();
+        // It may have ended meanwhile.
+        let _ = self.control(Control::StopNow);
     }
 
     /// The version that waits for approval: its code, and the settings that grant what it wants.

@@ -24,6 +24,10 @@ pub(crate) mod outgoing;
 
 pub(crate) mod inbox;
 
+pub(crate) mod launches;
+
+mod durable;
+
 pub(crate) mod handle;
 
 pub mod rehearsal;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::handle::Endpoint;
+use super::launches::Launcher;
 use crate::address::EndpointAddress;
 use crate::clock::PauseClock;
 use crate::component::effect::Room;
@@ -14,6 +15,8 @@ use crate::component::metadata::Metadata;
 use crate::error::RpcError;
 use crate::message::Message;
 use crate::responder::Responder;
+use crate::store::Store;
+use crate::transport::{FileBytes, FileRange};
 
 /// A future behind a pointer.
 pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -54,6 +57,19 @@ pub(crate) trait Outgoing: Send + Sync + 'static {
 
     /// Takes the name of an endpoint away, if it still has it: new messages to it fail from now on.
     fn unregister(&self, endpoint: &Endpoint);
+
+    /// The store of this host.
+    fn store(&self) -> Result<Arc<Store>, RpcError>;
+
+    /// Opens a range of a file of some host.
+    fn open_channel(
+        &self,
+        uri: &str,
+        range: FileRange,
+    ) -> BoxFuture<Result<Box<dyn FileBytes>, RpcError>>;
+
+    /// What runs workloads on this host.
+    fn launcher(&self) -> Result<Arc<dyn Launcher>, RpcError>;
 
     /// The description of what runs behind a local name.
     fn describe(&self, name: &str) -> Option<Arc<Metadata>>;

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
@@ -28,8 +29,11 @@ use crate::component::event::Event;
 use crate::component::instance::{self, Instance, StateError};
 use crate::component::metadata::Metadata;
 use crate::component::surroundings::{LogLevel, LogLine, Observation, Surroundings};
+use crate::component::workload::Workload;
 use crate::error::{RpcError, with_causes};
 use crate::message::Message;
+use crate::store::EndpointStore;
+use crate::transport::{BoxFuture, FileBytes, FileRange};
 
 /// Differences that are told; there may be more.
 const DIFFERENCES_MAX: usize = 100;
@@ -297,13 +301,17 @@ impl Stage {
 }
 
 fn message_line(message: &Message) -> String {
-    let digest = Sha256::digest(&message.body);
+    format!("{} ({})", message.kind, bytes_line(&message.body))
+}
+
+fn bytes_line(bytes: &[u8]) -> String {
+    let digest = Sha256::digest(bytes);
     let digest: String = digest
         .iter()
         .take(4)
         .map(|byte| format!("{byte:02x}"))
         .collect();
-    format!("{} ({} bytes, {digest})", message.kind, message.body.len())
+    format!("{} bytes, {digest}", bytes.len())
 }
 
 fn effect_line(effect: &Effect) -> String {
@@ -324,6 +332,21 @@ fn effect_line(effect: &Effect) -> String {
             Some(period) => format!("starts a timer of {delay:?}, then every {period:?}"),
         },
         Effect::CancelTimer { .. } => "cancels a timer".to_owned(),
+        Effect::Launch { workload, .. } => {
+            let digest = &workload.component.sha256;
+            format!("launches {digest} in `{}`", workload.folder)
+        }
+        Effect::Kill { .. } => "kills a launch".to_owned(),
+        Effect::Clean(cleaning) => format!("cleans work folders: {cleaning:?}"),
+        Effect::RemoveFolder { folder } => format!("removes the work folder `{folder}`"),
+        Effect::Persist(writes) => {
+            let lines = writes.all().iter().map(|(name, value)| match value {
+                Some(value) => format!("`{name}` ({})", bytes_line(value)),
+                None => format!("`{name}` forgotten"),
+            });
+            format!("persists {}", lines.collect::<Vec<_>>().join(", "))
+        }
+        Effect::WhenDurable { .. } => "waits for the disk".to_owned(),
         Effect::StopSelf => "stops itself".to_owned(),
     }
 }
@@ -340,6 +363,20 @@ impl Surroundings for Stage {
     fn commit(&self, effects: &mut VecDeque<Effect>) -> bool {
         lock(&self.did).extend(effects.drain(..).map(|effect| effect_line(&effect)));
         true
+    }
+
+    fn enlist(&self, _turn: &mut VecDeque<Effect>) {}
+
+    fn store(&self) -> Result<EndpointStore, RpcError> {
+        self.real.store()
+    }
+
+    fn open_channel(
+        &self,
+        uri: &str,
+        range: FileRange,
+    ) -> BoxFuture<'static, Result<Box<dyn FileBytes>, RpcError>> {
+        self.real.open_channel(uri, range)
     }
 
     fn reserve(&self, _to: &EndpointAddress) -> Result<Room, RpcError> {
@@ -360,6 +397,23 @@ impl Surroundings for Stage {
 
     fn admit_timer(&self, _in_turn: usize) -> Result<u64, RpcError> {
         Ok(self.ids.fetch_add(1, Ordering::Relaxed))
+    }
+
+    fn admit_launch(
+        &self,
+        _workload: &Workload,
+        _token: &Bytes,
+        _in_turn: usize,
+    ) -> Result<u64, RpcError> {
+        Ok(self.ids.fetch_add(1, Ordering::Relaxed))
+    }
+
+    fn launch_goes_on(&self, launch: u64) -> bool {
+        launch >= FIRST_ID || self.real.launch_goes_on(launch)
+    }
+
+    fn launched(&self) -> Vec<(u64, Bytes)> {
+        self.real.launched()
     }
 
     fn ask_is_open(&self, ask: u64) -> bool {

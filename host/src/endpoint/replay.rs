@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 
 use super::handle::{Endpoint, Running, lock};
+use super::launches::Begun;
 use super::surroundings::EndpointSurroundings;
 use super::trial::Record;
 use crate::address::EndpointAddress;
@@ -23,8 +24,11 @@ use crate::component::effect::{Effect, Reservation, Room};
 use crate::component::event::Event;
 use crate::component::metadata::Metadata;
 use crate::component::surroundings::{LogLevel, LogLine, Observation, Surroundings};
+use crate::component::workload::Workload;
 use crate::error::RpcError;
 use crate::message::Message;
+use crate::store::EndpointStore;
+use crate::transport::{BoxFuture, FileBytes, FileRange};
 
 /// Surroundings that are muted until [`ReplaySurroundings::goes_live`].
 pub(super) struct ReplaySurroundings {
@@ -48,6 +52,10 @@ pub(super) struct Replay {
     /// Older asks that the replay gave up.
     aborted: HashSet<u64>,
     senders: HashMap<u64, Arc<str>>,
+    /// What the newer version launched, oldest first. It runs: the replay takes it over, id and all.
+    launches: VecDeque<Begun>,
+    /// Those that the replay took over.
+    launched: HashSet<u64>,
 }
 
 /// Room for a message that goes nowhere.
@@ -87,6 +95,20 @@ impl Replay {
         replay
     }
 
+    /// What the newer version launched since the state with which the replay begins.
+    pub(super) fn take_over(&mut self, launches: VecDeque<Begun>) {
+        self.launches = launches;
+    }
+
+    /// The id of what the newer version launched in the same way, if it did.
+    fn launched_before(&mut self, fingerprint: u64) -> Option<u64> {
+        let is_it = |begun: &Begun| begun.fingerprint == fingerprint;
+        let found = self.launches.iter().position(is_it)?;
+        let Begun { id, .. } = self.launches.remove(found)?;
+        self.launched.insert(id);
+        Some(id)
+    }
+
     /// The event as the replay sees it; none where nothing in the replay waits for it.
     pub(super) fn event(&self, event: Event, is_older: impl Fn(u64) -> bool) -> Option<Event> {
         let own = |id: u64| match is_older(id) {
@@ -115,7 +137,15 @@ impl Replay {
     /// be carried out for real.
     fn take(&mut self, effect: Effect, call_is_open: impl Fn(u64) -> bool) -> Option<Effect> {
         match effect {
-            Effect::Send { .. } | Effect::StopSelf => None,
+            Effect::Send { .. }
+            | Effect::StopSelf
+            | Effect::Persist(_)
+            | Effect::WhenDurable { .. }
+            | Effect::Clean(_)
+            | Effect::RemoveFolder { .. } => None,
+            Effect::Launch { id, .. } => (!self.launched.contains(&id)).then_some(effect),
+            // What was killed already is not harmed by it.
+            Effect::Kill { .. } => Some(effect),
             // Left open by the newer version: the only one who can answer it now.
             Effect::Answer { call, outcome } => {
                 call_is_open(call).then_some(Effect::Answer { call, outcome })
@@ -226,6 +256,26 @@ impl Surroundings for ReplaySurroundings {
         self.live.commit(&mut real)
     }
 
+    fn enlist(&self, turn: &mut VecDeque<Effect>) {
+        match self.is_muted() {
+            // It was written when the newer version did it.
+            true => turn.retain(|effect| !matches!(effect, Effect::Persist(_))),
+            false => self.live.enlist(turn),
+        }
+    }
+
+    fn store(&self) -> Result<EndpointStore, RpcError> {
+        self.live.store()
+    }
+
+    fn open_channel(
+        &self,
+        uri: &str,
+        range: FileRange,
+    ) -> BoxFuture<'static, Result<Box<dyn FileBytes>, RpcError>> {
+        self.live.open_channel(uri, range)
+    }
+
     fn reserve(&self, to: &EndpointAddress) -> Result<Room, RpcError> {
         match self.is_muted() {
             true => Ok(Box::new(Nowhere)),
@@ -247,6 +297,29 @@ impl Surroundings for ReplaySurroundings {
 
     fn admit_timer(&self, in_turn: usize) -> Result<u64, RpcError> {
         self.live.admit_timer(in_turn)
+    }
+
+    fn admit_launch(
+        &self,
+        workload: &Workload,
+        token: &Bytes,
+        in_turn: usize,
+    ) -> Result<u64, RpcError> {
+        let before = self
+            .is_muted()
+            .then(|| lock(&self.replay).launched_before(workload.fingerprint(token)));
+        match before.flatten() {
+            Some(id) => Ok(id),
+            None => self.live.admit_launch(workload, token, in_turn),
+        }
+    }
+
+    fn launch_goes_on(&self, launch: u64) -> bool {
+        self.live.launch_goes_on(launch)
+    }
+
+    fn launched(&self) -> Vec<(u64, Bytes)> {
+        self.live.launched()
     }
 
     fn ask_is_open(&self, ask: u64) -> bool {
@@ -308,6 +381,7 @@ mod tests {
 
     use super::*;
     use crate::address::Location;
+    use crate::component::workload::{ComponentFile, Program};
 
     const MARK: u64 = 10;
 
@@ -435,6 +509,40 @@ mod tests {
         assert!(
             replay.event(fired(12, b"once"), older).is_none(),
             "cancelled"
+        );
+    }
+
+    #[test]
+    fn what_the_newer_version_launched_is_taken_over_once_and_the_rest_is_launched() {
+        let mut replay = replay([]);
+        let begun = |id, fingerprint| Begun { id, fingerprint };
+        replay.take_over(VecDeque::from([begun(12, 1), begun(13, 2), begun(14, 1)]));
+        assert_eq!(replay.launched_before(1), Some(12));
+        assert_eq!(replay.launched_before(1), Some(14));
+        assert_eq!(replay.launched_before(1), None);
+        let launch = |id| Effect::Launch {
+            id,
+            workload: Box::new(Workload {
+                folder: "app".to_owned(),
+                component: ComponentFile {
+                    uri: String::new(),
+                    sha256: String::new(),
+                },
+                memory_mb: 1,
+                cpu_percent: 1,
+                program: Program::Command {
+                    arguments: Vec::new(),
+                    environment: BTreeMap::new(),
+                },
+            }),
+            token: Bytes::new(),
+        };
+        assert!(replay.take(launch(14), all_closed).is_none(), "it runs");
+        assert!(replay.take(launch(20), all_closed).is_some());
+        assert!(
+            replay
+                .take(Effect::Kill { launch: 14 }, all_closed)
+                .is_some()
         );
     }
 

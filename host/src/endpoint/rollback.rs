@@ -172,6 +172,8 @@ impl Runner {
 
     /// Puts the version before back, because of `why`. `culprit`: what the new version could not handle.
     async fn roll_back(&mut self, why: String, culprit: Option<Event>) {
+        // What the newer version did is done before the older one does it once more, muted.
+        self.become_durable().await;
         let Some(trial) = self.end_trial() else {
             return;
         };
@@ -244,8 +246,10 @@ impl Runner {
     /// Asks and timers of the newer version that wait for room never begin: the replay has its own.
     fn forget_young_effects(&mut self) {
         let ledger = lock(&self.endpoint.ledger);
-        self.blocked.retain(|effect| match effect {
-            Effect::Ask { id, .. } | Effect::StartTimer { id, .. } => ledger.is_before_mark(*id),
+        Effect::retain(&mut self.blocked, |effect| match effect {
+            Effect::Ask { id, .. } | Effect::StartTimer { id, .. } | Effect::Launch { id, .. } => {
+                ledger.is_before_mark(*id)
+            }
             _ => true,
         });
     }
@@ -262,7 +266,10 @@ impl Runner {
         let replay = {
             let ledger = lock(&endpoint.ledger);
             let waiting = culprit.into_iter().chain(&self.pending);
-            Replay::new(&handled, waiting, |id| ledger.is_before_mark(id))
+            let is_older = |id| ledger.is_before_mark(id);
+            let mut replay = Replay::new(&handled, waiting, is_older);
+            replay.take_over(endpoint.launches.begun(is_older));
+            replay
         };
         let settings = &image.running.settings;
         let surroundings = ReplaySurroundings::new(&endpoint, &image.running, replay);

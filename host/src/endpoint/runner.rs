@@ -7,7 +7,8 @@
 //! 1. The order of attention: control, effects that wait for room, what was taken out before and not
 //!    handled, what is due, notices, and at last the inbox.
 //! 2. A crash costs the message that did it, never those behind it, and never the host.
-//! 3. While effects of a turn wait for room, no further turn begins: back-pressure.
+//! 3. While effects of a turn wait for room, no further turn begins: back-pressure. Where the time to
+//!    stop is over nothing waits any more: what has no room is a dead letter.
 //!
 //! Not here: how code is replaced ([`super::swap`]) and when it is restarted ([`super::supervisor`]).
 
@@ -20,7 +21,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::checkpoint::Checkpoints;
-use super::handle::{Control, Endpoint, Notice, lock};
+use super::handle::{Control, End, Endpoint, Notice, lock};
 use super::inbox::{InboxQueue, Posted};
 use super::ledger::{OpenCall, Rewind};
 use super::status::EndpointState;
@@ -66,7 +67,7 @@ pub(super) struct Runner {
     pub(super) retiring: Option<JoinHandle<()>>,
     queue: InboxQueue,
     notices: mpsc::UnboundedReceiver<Notice>,
-    control: mpsc::UnboundedReceiver<Control>,
+    pub(super) control: mpsc::UnboundedReceiver<Control>,
     born: Instant,
 }
 
@@ -131,6 +132,10 @@ impl Runner {
             }
             match self.life {
                 Life::Ended => {}
+                // What ended well takes effect, whatever happened later.
+                Life::Failed(_) | Life::RestartAt(_) if self.waits_for_disk() => {
+                    self.wait_for_disk().await;
+                }
                 Life::Failed(_) => self.refuse_everything().await,
                 Life::RestartAt(at) => self.wait_for_restart(at).await,
                 Life::Running | Life::Stopping { .. } if !self.blocked.is_empty() => {
@@ -163,7 +168,7 @@ impl Runner {
         }
     }
 
-    async fn obey(&mut self, control: Control) {
+    pub(super) async fn obey(&mut self, control: Control) {
         match control {
             Control::Swap(request) => self.begin_swap(*request),
             Control::Restart(done) => {
@@ -177,6 +182,11 @@ impl Runner {
                 }
                 // Whoever asked may have gone: the restart was made all the same.
                 let _ = done.send(());
+            }
+            Control::StopNow => {
+                if let Life::Stopping { deadline, .. } = &mut self.life {
+                    *deadline = Instant::now();
+                }
             }
             Control::Stop(done) => match &mut self.life {
                 Life::Stopping { tell, .. } => tell.push(done),
@@ -324,6 +334,7 @@ impl Runner {
                 None
             }
             Notice::Answered { ask, outcome } => lock(&self.endpoint.ledger).answered(ask, outcome),
+            Notice::Failed(error) => Some(Event::Error(error)),
             Notice::Connected(peer) => Some(Event::Connected(peer)),
             Notice::Disconnected(peer) => Some(Event::Disconnected(peer)),
             Notice::NetworkError { address, cause } => Some(Event::NetworkError { address, cause }),
@@ -371,6 +382,7 @@ impl Runner {
             }
         }
         if stopped {
+            self.become_durable().await;
             self.finish_stopping();
         }
     }
@@ -442,6 +454,16 @@ impl Runner {
 
     /// Waits until the first blocked effect has room, and then for the others.
     async fn wait_for_room(&mut self) {
+        if self.waits_for_disk() {
+            return self.wait_for_disk().await;
+        }
+        let until = match self.life {
+            Life::Stopping { deadline, .. } => Some(deadline),
+            _ => None,
+        };
+        if self.stopping_for_too_long() {
+            return self.send_what_has_room();
+        }
         let limit = self.endpoint.running.load().settings.limits.send_wait;
         let Some(Effect::Send { to, message, .. }) = self.blocked.front() else {
             self.endpoint.carry_out(&mut self.blocked);
@@ -449,9 +471,16 @@ impl Runner {
         };
         let (to, kind) = (to.clone(), Arc::clone(&message.kind));
         let room = self.endpoint.outgoing.reserve_wait(&to);
+        let too_long = async {
+            match until {
+                Some(until) => tokio::time::sleep_until(until).await,
+                None => std::future::pending().await,
+            }
+        };
         let outcome = tokio::select! {
             biased;
             Some(control) = self.control.recv() => return self.obey(control).await,
+            () = too_long => return,
             waited = tokio::time::timeout(limit, room) => waited.unwrap_or_else(|_| {
                 Err(RpcError::Timeout {
                     who: format!("room at {to}"),
@@ -473,6 +502,21 @@ impl Runner {
             self.pending.push_back(Event::Error(error));
         }
         self.endpoint.carry_out(&mut self.blocked);
+    }
+
+    /// What has no room now is not sent. All else that ended turns wanted takes effect, but for what
+    /// waits for the disk.
+    fn send_what_has_room(&mut self) {
+        let error = self.endpoint.inbox.stopped();
+        while !self.endpoint.carry_out(&mut self.blocked) {
+            let Some(Effect::Send { .. }) = self.blocked.front() else {
+                break;
+            };
+            if let Some(Effect::Send { to, message, .. }) = self.blocked.pop_front() {
+                let what = format!("{} to {to}", message.kind);
+                self.endpoint.dead_letter(&what, &error);
+            }
+        }
     }
 
     /// A crash: the message that did it is answered, the endpoint gets another instance or fails.
@@ -503,10 +547,24 @@ impl Runner {
         }
         self.blocked.extend(crash.blocked);
         self.lose_instance(&crash.reason);
+        let ends = endpoint.running.load().settings.ends_with_crash;
+        if ends {
+            // Before anybody hears of the end: what ended well takes effect.
+            self.send_what_has_room();
+            endpoint.note_end(End::Crashed {
+                reason: crash.reason.clone(),
+                limit: crash.limit,
+            });
+        }
         if let Life::Stopping { .. } = self.life {
             // No new instance only to stop it.
             self.answer_queued(&endpoint.inbox.stopped());
             return self.finish_stopping();
+        }
+        if ends {
+            endpoint.outgoing.unregister(&endpoint);
+            self.life = Life::Ended;
+            return;
         }
         self.life = match self.budget.crashed(self.born.elapsed()) {
             Verdict::RestartAfter(wait) => {
@@ -576,7 +634,7 @@ impl Runner {
             _ => false,
         });
         // Effects of ended turns still go out, but for what only the lost state waited for.
-        self.blocked.retain(|effect| match effect {
+        Effect::retain(&mut self.blocked, |effect| match effect {
             Effect::Ask { id, .. } | Effect::StartTimer { id, .. } => {
                 has_image && ledger.is_before_mark(*id)
             }
@@ -743,6 +801,7 @@ impl Runner {
     fn end(&mut self) {
         let error = self.endpoint.inbox.stopped();
         self.queue.close();
+        self.send_what_has_room();
         self.answer_queued(&error);
         let mut ledger = lock(&self.endpoint.ledger);
         ledger.clear_asks_and_timers();
@@ -751,10 +810,12 @@ impl Runner {
         for call in calls {
             call.responder.tell(Err(error.clone()));
         }
+        self.endpoint.launches.close();
         if let Some(draining) = self.draining.take() {
             draining.give_up(self, "the endpoint stopped");
         }
         self.instance = None;
+        self.endpoint.note_end(End::Stopped);
     }
 
     /// Nothing came of a swap: the endpoint shows again what it is doing.

@@ -3,12 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use crate::component::output_files::OutputFiles;
+
 /// Everything that is set for one endpoint. The sidecar file holds the same, as TOML.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct EndpointSettings {
     /// What `configuration.get` answers: keys joined with dots, values as text.
     pub config: BTreeMap<String, String>,
-    /// Rights beyond the interfaces of world `plugin`: `registry`, `clock`.
+    /// Rights beyond the interfaces of world `plugin`: `registry`, `channel`, `persist`,
+    /// `launch`, `clock`.
     pub grants: BTreeSet<String>,
     /// Bounds.
     pub limits: Limits,
@@ -18,6 +21,10 @@ pub struct EndpointSettings {
     pub checkpoint: Checkpoint,
     /// Messages that are kept for rehearsals.
     pub rehearsal: Rehearsed,
+    /// The first crash ends it: no restart, its name is free. Default: no.
+    pub ends_with_crash: bool,
+    /// Where what it writes to stdout and stderr is kept, besides the log. Default: nowhere.
+    pub output: Option<OutputFiles>,
 }
 
 /// How long a new version is on probation. Until the first of these bounds the old code, the state of
@@ -112,11 +119,16 @@ pub struct Limits {
     pub open_calls: usize,
     /// Timers that may run at once. Default 4096.
     pub timers: usize,
+    /// Channels that an instance may have open at once. Default 64.
+    pub channels: usize,
     /// Linear memory above which the same code gets a new instance with the same state, which gives
     /// back what Wasm only ever takes. Default: none, that is only on request.
     pub refresh_above: Option<usize>,
     /// How long a `send` with `when-full.wait` waits at most. Default 30 s; then a dead letter.
     pub send_wait: Duration,
+    /// Percent of a core that one instance may use, over about 100 ms. Default: none, that is a whole
+    /// core. It is paused when it used its share.
+    pub cpu_percent: Option<u32>,
 }
 
 impl Default for Limits {
@@ -133,8 +145,10 @@ impl Default for Limits {
             open_asks: 16_384,
             open_calls: 65_536,
             timers: 4096,
+            channels: 64,
             refresh_above: None,
             send_wait: Duration::from_secs(30),
+            cpu_percent: None,
         }
     }
 }

@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock, Weak};
 
+use bytes::Bytes;
+
 use super::handle::{Control, Endpoint, Notice, lock};
+use super::launches::{Launcher, Launches};
 use super::ledger::OpenAsk;
 use super::settings::EndpointSettings;
 use crate::address::{EndpointAddress, Location};
@@ -12,8 +15,11 @@ use crate::clock::Stretch;
 use crate::component::effect::{Effect, Room};
 use crate::component::metadata::Metadata;
 use crate::component::surroundings::{LogLevel, LogLine, Observation, Surroundings};
+use crate::component::workload::Workload;
 use crate::error::RpcError;
 use crate::responder::Responder;
+use crate::store::EndpointStore;
+use crate::transport::{BoxFuture, FileBytes, FileRange};
 
 /// The surroundings of one instance. Empty while the first instance of an endpoint is made: then
 /// only its metadata is read.
@@ -74,6 +80,24 @@ impl Surroundings for EndpointSurroundings {
             .unwrap_or(true)
     }
 
+    fn enlist(&self, turn: &mut VecDeque<Effect>) {
+        // Without an endpoint there is no store, so nothing was written.
+        let _ = self.with(|endpoint| endpoint.enlist(turn));
+    }
+
+    fn store(&self) -> Result<EndpointStore, RpcError> {
+        self.with(|endpoint| endpoint.store())?
+    }
+
+    fn open_channel(
+        &self,
+        uri: &str,
+        range: FileRange,
+    ) -> BoxFuture<'static, Result<Box<dyn FileBytes>, RpcError>> {
+        let opening = self.with(|endpoint| endpoint.outgoing.open_channel(uri, range));
+        Box::pin(async move { opening?.await })
+    }
+
     fn reserve(&self, to: &EndpointAddress) -> Result<Room, RpcError> {
         self.with(|endpoint| endpoint.outgoing.reserve(to))?
     }
@@ -104,6 +128,31 @@ impl Surroundings for EndpointSurroundings {
             admit(open, limit, "timers run", "timers")?;
             Ok(ledger.new_id())
         })?
+    }
+
+    fn admit_launch(
+        &self,
+        workload: &Workload,
+        token: &Bytes,
+        in_turn: usize,
+    ) -> Result<u64, RpcError> {
+        self.with(|endpoint| {
+            let launcher = endpoint.outgoing.launcher()?;
+            launcher.check(workload)?;
+            Launches::check_token(token, endpoint.running.load().settings.limits.message_bytes)?;
+            endpoint.launches.admit(in_turn, launcher.launches_max())?;
+            Ok(lock(&endpoint.ledger).new_id())
+        })?
+    }
+
+    fn launch_goes_on(&self, launch: u64) -> bool {
+        self.with(|endpoint| endpoint.launches.goes_on(launch))
+            .unwrap_or(false)
+    }
+
+    fn launched(&self) -> Vec<(u64, Bytes)> {
+        self.with(|endpoint| endpoint.launches.all())
+            .unwrap_or_default()
     }
 
     fn ask_is_open(&self, ask: u64) -> bool {
@@ -193,9 +242,16 @@ fn admit(open: usize, limit: usize, what: &str, setting: &str) -> Result<(), Rpc
 
 impl Endpoint {
     /// Carries out the effects of turns that ended well, in order. False where the first one that
-    /// is left has to wait for room.
+    /// is left has to wait, for room or for the disk.
     pub(super) fn carry_out(self: &Arc<Self>, effects: &mut VecDeque<Effect>) -> bool {
         while let Some(effect) = effects.pop_front() {
+            if matches!(effect, Effect::Persist(_) | Effect::WhenDurable { .. }) {
+                effects.push_front(effect);
+                match self.go_on_when_durable(effects) {
+                    true => continue,
+                    false => return false,
+                }
+            }
             if let Some(waits) = self.carry_out_one(effect) {
                 effects.push_front(waits);
                 return false;
@@ -251,6 +307,21 @@ impl Endpoint {
             Effect::CancelTimer { timer } => {
                 lock(&self.ledger).cancel_timer(timer);
             }
+            Effect::Launch {
+                id,
+                workload,
+                token,
+            } => {
+                let launch = self.launches.begin(self, id, &workload, token);
+                self.with_launcher(|launcher| launcher.start(*workload, launch));
+            }
+            Effect::Kill { launch } => self.launches.kill(launch),
+            Effect::Clean(cleaning) => self.with_launcher(|launcher| launcher.clean(cleaning)),
+            Effect::RemoveFolder { folder } => {
+                self.with_launcher(|launcher| launcher.remove_folder(folder));
+            }
+            // `carry_out` sees to them.
+            Effect::Persist(_) | Effect::WhenDurable { .. } => return Some(effect),
             Effect::StopSelf => {
                 self.outgoing.unregister(self);
                 let (done, _nobody_waits) = tokio::sync::oneshot::channel();
@@ -288,6 +359,14 @@ impl Endpoint {
                 self.dead_letter(&what(), &error);
                 None
             }
+        }
+    }
+
+    /// Without a launcher the host has stopped, and what it would run with it.
+    pub(super) fn with_launcher(&self, act: impl FnOnce(&dyn Launcher)) {
+        match self.outgoing.launcher() {
+            Ok(launcher) => act(&*launcher),
+            Err(error) => tracing::warn!(endpoint = self.name(), %error, "nothing is launched"),
         }
     }
 

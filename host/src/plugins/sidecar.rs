@@ -47,6 +47,7 @@ const LIMITS: &[&str] = &[
     "open_asks",
     "open_calls",
     "timers",
+    "channels",
     "refresh_above",
     "send_wait",
 ];
@@ -64,6 +65,7 @@ const MESSAGE_BYTES: RangeInclusive<u64> = 1 << 10..=1 << 30;
 const INBOX: RangeInclusive<u64> = 1..=1 << 20;
 const OPEN: RangeInclusive<u64> = 1..=1 << 20;
 const TIMERS: RangeInclusive<u64> = 0..=1 << 20;
+const CHANNELS: RangeInclusive<u64> = 0..=1 << 10;
 const PHASE: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(3600);
 const WAIT: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(3600);
 /// Messages that a version on probation may have to hand back; 0: no probation.
@@ -224,6 +226,7 @@ impl Sidecar {
                 probation: probation(&table)?,
                 checkpoint: checkpoint(&table)?,
                 rehearsal: rehearsal(&table)?,
+                ..EndpointSettings::default()
             },
         })
     }
@@ -365,10 +368,14 @@ fn limits(table: &Table) -> Result<Limits, SidecarError> {
             .count("open_calls", OPEN)?
             .unwrap_or(default.open_calls),
         timers: section.count("timers", TIMERS)?.unwrap_or(default.timers),
+        channels: section
+            .count("channels", CHANNELS)?
+            .unwrap_or(default.channels),
         refresh_above: section.size("refresh_above", BYTES)?,
         send_wait: section
             .time("send_wait", WAIT)?
             .unwrap_or(default.send_wait),
+        ..default
     };
     match limits.refresh_above {
         Some(above) if above >= limits.memory_bytes => Err(SidecarError::RefreshTooLate {

@@ -41,6 +41,7 @@ fn each_key_is_read() {
         open_asks = 4
         open_calls = 5
         timers = 0
+        channels = 3
         refresh_above = "16 MiB"
         send_wait = "0s"
         [probation]
@@ -71,8 +72,10 @@ fn each_key_is_read() {
         open_asks: 4,
         open_calls: 5,
         timers: 0,
+        channels: 3,
         refresh_above: Some(16 << 20),
         send_wait: Duration::ZERO,
+        cpu_percent: None,
     };
     assert_eq!(sidecar.settings.limits, expected);
     let expected = Probation {

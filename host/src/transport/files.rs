@@ -3,7 +3,10 @@
 //!
 //! ```text
 //! reader: open(path)        owner: chunk* end, or chunk* failure(reason)
+//!         or open-range(offset, length, path)
 //! ```
+//!
+//! A host that knows no open-range closes the connection: an error, never other bytes than were wanted.
 //!
 //! Before it: [`super::Transport::open_stream`] on one side, [`super::listener`] on the other.
 //!
@@ -23,6 +26,7 @@ use tokio_util::io::poll_read_buf;
 
 use super::frame::{self, Decoder, Frame};
 use super::handshake::{self, Purpose};
+use super::incoming::{BoxFuture, FileBytes, FileRange};
 use super::shared::Shared;
 use super::socket;
 use crate::address::RpcAddress;
@@ -31,6 +35,8 @@ use crate::address::RpcAddress;
 const CHUNK_BYTES: usize = 256 * 1024;
 /// Longest path.
 const PATH_BYTES_MAX: usize = 4000;
+/// What a frame that names a file has before the path, at most.
+const OPEN_HEAD_BYTES: usize = 17;
 
 /// Why a file does not come.
 #[derive(Debug, thiserror::Error)]
@@ -89,6 +95,8 @@ pub struct FileStream {
     /// Runs while somebody waits for the peer, not between two reads.
     idle: Pin<Box<Sleep>>,
     waiting: bool,
+    /// Bytes that the peer may send yet.
+    wanted: u64,
 }
 
 enum StreamState {
@@ -103,11 +111,12 @@ impl std::fmt::Debug for FileStream {
     }
 }
 
-/// Opens `path` on the host at `address`. Ends as soon as the peer has opened it or refused.
+/// Opens a range of `path` on the host at `address`. Ends as soon as the peer has opened it or refused.
 pub(super) async fn open(
     shared: &Shared,
     address: &RpcAddress,
     path: &str,
+    range: FileRange,
 ) -> Result<FileStream, StreamError> {
     if path.len() > PATH_BYTES_MAX {
         return Err(StreamError::PathTooLong {
@@ -125,7 +134,15 @@ pub(super) async fn open(
             .map_err(|error| error.to_string())?;
         let mut bytes = BytesMut::new();
         let path = Bytes::copy_from_slice(path.as_bytes());
-        Frame::Open { path }.encode(&mut bytes);
+        let frame = match range.is_all() {
+            true => Frame::Open { path },
+            false => Frame::OpenRange {
+                offset: range.offset,
+                length: range.length.unwrap_or(u64::MAX),
+                path,
+            },
+        };
+        frame.encode(&mut bytes);
         let written = timeout(limit, socket.write_all(&bytes)).await;
         written
             .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
@@ -162,6 +179,7 @@ pub(super) async fn open(
         idle_timeout,
         idle: Box::pin(tokio::time::sleep(idle_timeout)),
         waiting: false,
+        wanted: range.length.unwrap_or(u64::MAX),
     };
     let first = tokio::select! {
         biased;
@@ -178,11 +196,17 @@ pub(super) async fn open(
             peer,
             reason: reason.clone(),
         }),
-        (Err(error), _) => Err(StreamError::Network {
-            path: path_text,
-            peer,
-            cause: error.to_string(),
-        }),
+        (Err(error), _) => {
+            let mut cause = error.to_string();
+            if !range.is_all() && error.kind() == io::ErrorKind::UnexpectedEof {
+                cause.push_str("; a host that is older than this one gives no ranges of files");
+            }
+            Err(StreamError::Network {
+                path: path_text,
+                peer,
+                cause,
+            })
+        }
     }
 }
 
@@ -211,7 +235,13 @@ impl FileStream {
 
     fn take(&mut self, frame: Frame) {
         match frame {
-            Frame::Chunk { bytes } => self.chunk = bytes,
+            Frame::Chunk { bytes } => match self.wanted.checked_sub(bytes.len() as u64) {
+                Some(wanted) => (self.wanted, self.chunk) = (wanted, bytes),
+                None => self.fail(
+                    io::ErrorKind::InvalidData,
+                    "it sends more than was asked for".to_owned(),
+                ),
+            },
             Frame::End => self.state = StreamState::Complete,
             Frame::StreamFailure { reason } => {
                 self.state = StreamState::Failed(io::ErrorKind::Other, frame::text(&reason));
@@ -274,6 +304,16 @@ impl AsyncRead for FileStream {
     }
 }
 
+impl FileBytes for FileStream {
+    fn next(&mut self, bytes_max: usize) -> BoxFuture<'_, io::Result<Bytes>> {
+        Box::pin(async move {
+            std::future::poll_fn(|cx| self.poll_chunk(cx)).await?;
+            let count = self.chunk.len().min(bytes_max);
+            Ok(self.chunk.split_to(count))
+        })
+    }
+}
+
 /// Serves the one file that the peer asks for.
 pub(super) async fn serve(
     shared: &Shared,
@@ -292,12 +332,12 @@ pub(super) async fn serve(
 }
 
 async fn send(shared: &Shared, socket: &mut TcpStream, limit: usize) -> Result<(), String> {
-    let asked = timeout(shared.settings.handshake_timeout, asked_path(socket, limit));
-    let path = asked
+    let asked = timeout(shared.settings.handshake_timeout, asked(socket, limit));
+    let (path, range) = asked
         .await
         .unwrap_or_else(|_| Err("the peer named no file (`handshake_timeout`)".to_owned()))?;
     let mut out = BytesMut::new();
-    let mut file = match shared.incoming.open_file(&path).await {
+    let mut file = match shared.incoming.open_file(&path, range).await {
         Ok(file) => file,
         Err(reason) => {
             Frame::stream_failure(&reason).encode(&mut out);
@@ -308,16 +348,10 @@ async fn send(shared: &Shared, socket: &mut TcpStream, limit: usize) -> Result<(
     let chunk_bytes = CHUNK_BYTES.min(limit - 1);
     let mut failure = None;
     loop {
-        let mut bytes = BytesMut::with_capacity(chunk_bytes);
         out.clear();
-        match (&mut file)
-            .take(chunk_bytes as u64)
-            .read_buf(&mut bytes)
-            .await
-        {
-            Ok(0) => Frame::End.encode(&mut out),
-            Ok(_) => {
-                let bytes = bytes.freeze();
+        match file.next(chunk_bytes).await {
+            Ok(bytes) if bytes.is_empty() => Frame::End.encode(&mut out),
+            Ok(bytes) => {
                 Frame::Chunk { bytes }.encode(&mut out);
                 write(shared, socket, &out).await?;
                 continue;
@@ -334,12 +368,22 @@ async fn send(shared: &Shared, socket: &mut TcpStream, limit: usize) -> Result<(
 }
 
 /// Reads the frame that names the file. A peer that sends more is not listened to.
-async fn asked_path(socket: &mut TcpStream, limit: usize) -> Result<String, String> {
-    let mut decoder = Decoder::new(limit.min(PATH_BYTES_MAX + 1));
+async fn asked(socket: &mut TcpStream, limit: usize) -> Result<(String, FileRange), String> {
+    let mut decoder = Decoder::new(limit.min(PATH_BYTES_MAX + OPEN_HEAD_BYTES));
     let mut buffer = BytesMut::new();
     loop {
         match decoder.decode(&mut buffer) {
-            Ok(Some(Frame::Open { path })) => return Ok(frame::text(&path)),
+            Ok(Some(Frame::Open { path })) => {
+                return Ok((frame::text(&path), FileRange::default()));
+            }
+            Ok(Some(Frame::OpenRange {
+                offset,
+                length,
+                path,
+            })) => {
+                let length = (length < u64::MAX).then_some(length);
+                return Ok((frame::text(&path), FileRange { offset, length }));
+            }
             Ok(Some(_)) => return Err("the peer sent something else than a path".to_owned()),
             Ok(None) => {}
             Err(error) => return Err(error.to_string()),

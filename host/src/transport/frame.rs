@@ -7,8 +7,12 @@
 //! head of a request: id u64, endpoint, kind       of a one-way message: endpoint, kind
 //! head of a reply: id u64, kind                   of a failure and of a forget: id u64
 //! head of a stands-still: endpoint                of a goes-on: pause u64, in microseconds, endpoint
-//! endpoint, kind: one length byte and UTF-8       of all others: nothing
+//! head of an open-range: offset u64, length u64   of all others: nothing
+//! endpoint, kind: one length byte and UTF-8
 //! ```
+//!
+//! A tag that a host does not know ends the connection, on which nothing came of the frame then. So a new
+//! tag is only for what the peer can be without: a range of a file, for which nobody takes the whole.
 //!
 //! Stands-still and goes-on say of an endpoint of the sender that it is in the pause of a swap, and how
 //! long its pauses were since the last goes-on. A goes-on needs no stands-still before it. Whoever
@@ -79,6 +83,12 @@ pub(super) enum Frame {
     Bye { reason: Bytes },
     /// First frame on a connection for files: which file.
     Open { path: Bytes },
+    /// The same, for a part of it: from `offset` on, and at most `length` bytes.
+    OpenRange {
+        offset: u64,
+        length: u64,
+        path: Bytes,
+    },
     /// The next bytes of the file.
     Chunk { bytes: Bytes },
     /// The file is complete.
@@ -118,6 +128,7 @@ mod tag {
     pub(super) const STREAM_FAILURE: u8 = 12;
     pub(super) const STANDS_STILL: u8 = 13;
     pub(super) const GOES_ON: u8 = 14;
+    pub(super) const OPEN_RANGE: u8 = 15;
 }
 
 impl Frame {
@@ -160,6 +171,7 @@ impl Frame {
             Self::Failure { .. } | Self::Forget { .. } => 8,
             Self::StandsStill { endpoint } => 1 + endpoint.len(),
             Self::GoesOn { endpoint, .. } => 9 + endpoint.len(),
+            Self::OpenRange { .. } => 16,
             _ => 0,
         };
         1 + head + self.body().map_or(0, Bytes::len)
@@ -247,6 +259,11 @@ impl Frame {
             Self::Pong => out.put_u8(tag::PONG),
             Self::Bye { .. } => out.put_u8(tag::BYE),
             Self::Open { .. } => out.put_u8(tag::OPEN),
+            Self::OpenRange { offset, length, .. } => {
+                out.put_u8(tag::OPEN_RANGE);
+                out.put_u64_le(*offset);
+                out.put_u64_le(*length);
+            }
             Self::Chunk { .. } => out.put_u8(tag::CHUNK),
             Self::End => out.put_u8(tag::END),
             Self::StreamFailure { .. } => out.put_u8(tag::STREAM_FAILURE),
@@ -280,6 +297,7 @@ impl Frame {
             Self::Failure { error: body, .. }
             | Self::Bye { reason: body }
             | Self::Open { path: body }
+            | Self::OpenRange { path: body, .. }
             | Self::Chunk { bytes: body }
             | Self::StreamFailure { reason: body } => Some(body),
             Self::Forget { .. }
@@ -299,6 +317,7 @@ impl Frame {
             Self::Failure { error: body, .. }
             | Self::Bye { reason: body }
             | Self::Open { path: body }
+            | Self::OpenRange { path: body, .. }
             | Self::Chunk { bytes: body }
             | Self::StreamFailure { reason: body } => Some(body),
             Self::Forget { .. }
@@ -441,6 +460,11 @@ impl Decoder {
                 reason: Bytes::new(),
             },
             tag::OPEN => Frame::Open { path: Bytes::new() },
+            tag::OPEN_RANGE => Frame::OpenRange {
+                offset: number(rest, "offset")?,
+                length: number(rest, "length")?,
+                path: Bytes::new(),
+            },
             tag::CHUNK => Frame::Chunk {
                 bytes: Bytes::new(),
             },

@@ -6,7 +6,10 @@
 //! [`Accepted::Wait`] is for.
 
 use std::fmt;
+use std::io;
 use std::pin::Pin;
+
+use bytes::Bytes;
 
 use crate::address::Location;
 use crate::error::RpcError;
@@ -15,6 +18,32 @@ use crate::responder::Responder;
 
 /// A boxed future.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Which bytes of a file are wanted. The default is all of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FileRange {
+    /// The first.
+    pub offset: u64,
+    /// How many at most; `None`: up to the end. Where the file ends before, there are fewer.
+    pub length: Option<u64>,
+}
+
+impl FileRange {
+    /// True where it is all of the file.
+    pub fn is_all(self) -> bool {
+        self == Self::default()
+    }
+}
+
+/// A file, piece by piece.
+pub trait FileBytes: Send {
+    /// The next bytes, at least one and at most `bytes_max`; none at the end of the file, and nowhere
+    /// else.
+    ///
+    /// # Cancellation
+    /// Dropping the future may lose bytes: read no further then.
+    fn next(&mut self, bytes_max: usize) -> BoxFuture<'_, io::Result<Bytes>>;
+}
 
 /// Whether the connection may read on.
 pub enum Accepted {
@@ -65,7 +94,11 @@ pub trait Incoming: Send + Sync + 'static {
 
     /// Opens what this host serves as `path`, or says why it does not. The path comes from a peer:
     /// the implementation alone decides what it may name.
-    fn open_file(&self, path: &str) -> BoxFuture<'static, Result<tokio::fs::File, String>>;
+    fn open_file(
+        &self,
+        path: &str,
+        range: FileRange,
+    ) -> BoxFuture<'static, Result<Box<dyn FileBytes>, String>>;
 
     /// A one-way message was taken by [`super::OutboxPermit::send`] and did not leave this host.
     fn undeliverable(&self, peer: &Location, endpoint: &str, kind: &str, reason: &RpcError);

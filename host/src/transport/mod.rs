@@ -66,7 +66,7 @@ use tokio_util::sync::DropGuard;
 use uuid::Uuid;
 
 pub use self::files::{FileStream, StreamError};
-pub use self::incoming::{Accepted, BoxFuture, Incoming};
+pub use self::incoming::{Accepted, BoxFuture, FileBytes, FileRange, Incoming};
 pub use self::info::{ConnectionInfo, Direction};
 use self::outbox::{NoPlace, Outbox};
 pub use self::permit::{OutboxPermit, RequestHandle};
@@ -214,7 +214,7 @@ impl Transport {
         }
     }
 
-    /// Opens what the host at `address` serves as `path`, over a connection of its own.
+    /// Opens a range of what the host at `address` serves as `path`, over a connection of its own.
     ///
     /// # Errors
     /// [`StreamError`]; also reading may fail later, see [`FileStream`].
@@ -225,8 +225,9 @@ impl Transport {
         &self,
         address: &RpcAddress,
         path: &str,
+        range: FileRange,
     ) -> Result<FileStream, StreamError> {
-        files::open(&self.shared, address, path).await
+        files::open(&self.shared, address, path, range).await
     }
 
     /// All connections for messages, oldest first.

@@ -161,7 +161,11 @@ impl Reader {
                 self.outbox.clocks().goes_on(&endpoint, pause);
             }
             Frame::Bye { reason } => return Err(End::Bye(frame::text(&reason))),
-            Frame::Open { .. } | Frame::Chunk { .. } | Frame::End | Frame::StreamFailure { .. } => {
+            Frame::Open { .. }
+            | Frame::OpenRange { .. }
+            | Frame::Chunk { .. }
+            | Frame::End
+            | Frame::StreamFailure { .. } => {
                 let what = "a frame of a file on a connection for messages";
                 return Err(self.forbidden(what.to_owned()));
             }

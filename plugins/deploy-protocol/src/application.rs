@@ -40,6 +40,8 @@ pub struct UnregisterApplication {
 #[derive(Clone, Debug, PartialEq, Message, Serialize, Deserialize)]
 #[message(kind = "deploy.ApplicationRemoved")]
 pub struct ApplicationRemoved {
+    /// The application; empty for one that was refused.
+    pub app_id: String,
     /// Its last state: `FAILED` or `KILLED`, and why.
     pub message: String,
 }
@@ -48,6 +50,8 @@ pub struct ApplicationRemoved {
 #[derive(Clone, Debug, PartialEq, Message, Serialize, Deserialize)]
 #[message(kind = "deploy.ExecutorAdded")]
 pub struct ExecutorAdded {
+    /// The application.
+    pub app_id: String,
     /// Its number in the application.
     pub executor_id: u32,
     /// Its worker.
@@ -66,6 +70,8 @@ pub struct ExecutorAdded {
 #[derive(Clone, Debug, PartialEq, Message, Serialize, Deserialize)]
 #[message(kind = "deploy.ExecutorUpdated")]
 pub struct ExecutorUpdated {
+    /// The application.
+    pub app_id: String,
     /// Its number in the application.
     pub executor_id: u32,
     /// How it is.
@@ -78,7 +84,7 @@ pub struct ExecutorUpdated {
     pub worker_host: Option<String>,
 }
 
-/// Master to client: a worker is lost. Sent to every application.
+/// Master to client: a worker is lost. Sent to applications that had an executor on it.
 #[derive(Clone, Debug, PartialEq, Message, Serialize, Deserialize)]
 #[message(kind = "deploy.WorkerRemoved")]
 pub struct WorkerRemoved {

@@ -47,7 +47,7 @@ impl HostState {
     fn call_is_open(&self, id: u64) -> bool {
         let answered =
             |effect: &Effect| matches!(effect, Effect::Answer { call, .. } if *call == id);
-        self.surroundings.call_sender(id).is_some() && !self.effects.iter().any(answered)
+        self.surroundings.call_sender(id).is_some() && !self.wanted().any(answered)
     }
 
     fn answer(&mut self, call: u64, outcome: Result<crate::message::Message, RpcError>) {

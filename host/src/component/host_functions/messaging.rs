@@ -21,9 +21,9 @@ impl Host for HostState {
             (Ok(to), Ok(message)) => (to, message),
             (Err(failure), _) | (_, Err(failure)) => return Ok(Err(failure)),
         };
-        let checked = self
-            .surroundings
-            .check_receiver(&to)
+        let checked = message
+            .check_sender_may(false)
+            .and_then(|()| self.surroundings.check_receiver(&to))
             .and_then(|()| self.surroundings.check_size(message.len()));
         // An endpoint that waits for room in its own inbox would wait for ever.
         let must_reserve = matches!(full, WhenFull::Fail) || to == here;
@@ -54,9 +54,10 @@ impl Host for HostState {
             (Err(failure), _) | (_, Err(failure)) => return Ok(Err(failure)),
         };
         let in_turn = count(self, |effect| matches!(effect, Effect::Ask { .. }));
-        let admitted = self
-            .surroundings
-            .check_size(message.len().saturating_add(token.len()))
+        let bytes = message.len().saturating_add(token.len());
+        let admitted = message
+            .check_sender_may(true)
+            .and_then(|()| self.surroundings.check_size(bytes))
             .and_then(|()| self.surroundings.admit_ask(in_turn));
         Ok(match admitted {
             Ok(id) => {
@@ -82,7 +83,9 @@ impl Host for HostState {
             return Ok(true);
         }
         let aborted = |effect: &Effect| matches!(effect, Effect::Abort { ask: id } if *id == ask);
-        let open = self.surroundings.ask_is_open(ask) && !self.effects.iter().any(aborted);
+        let held = |effect: &Effect| matches!(effect, Effect::Ask { id, .. } if *id == ask);
+        let open = (self.surroundings.ask_is_open(ask) || self.wanted().any(held))
+            && !self.wanted().any(aborted);
         if open {
             self.effects.push_back(Effect::Abort { ask });
         }
@@ -99,9 +102,9 @@ impl Host for HostState {
     }
 }
 
-/// How many effects of this turn are of one sort.
+/// How many effects that were not carried out are of one sort.
 pub(super) fn count(state: &HostState, sort: impl Fn(&Effect) -> bool) -> usize {
-    state.effects.iter().filter(|effect| sort(effect)).count()
+    state.wanted().filter(|effect| sort(effect)).count()
 }
 
 /// The failure for an id that this endpoint does not hold.

@@ -45,8 +45,10 @@ impl Host for HostState {
         }
         let cancelled =
             |effect: &Effect| matches!(effect, Effect::CancelTimer { timer: id } if *id == timer);
-        let running =
-            self.surroundings.timer_is_running(timer) && !self.effects.iter().any(cancelled);
+        let held =
+            |effect: &Effect| matches!(effect, Effect::StartTimer { id, .. } if *id == timer);
+        let running = (self.surroundings.timer_is_running(timer) || self.wanted().any(held))
+            && !self.wanted().any(cancelled);
         if running {
             self.effects.push_back(Effect::CancelTimer { timer });
         }

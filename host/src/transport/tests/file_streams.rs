@@ -21,7 +21,9 @@ async fn check_identical(content: &[u8]) {
     let (server, _folder) = served("a file", content).await;
     let client = Host::client().await;
     let address = server.address();
-    let opened = client.transport.open_stream(&address, "a file");
+    let opened = client
+        .transport
+        .open_stream(&address, "a file", FileRange::default());
     let mut stream = soon(opened).await.unwrap();
     let mut read = Vec::new();
     soon(stream.read_to_end(&mut read)).await.unwrap();
@@ -48,7 +50,9 @@ async fn a_missing_file_is_refused_by_name() {
     let (server, _folder) = served("there", b"x").await;
     let client = Host::client().await;
     let address = server.address();
-    let opened = client.transport.open_stream(&address, "missing");
+    let opened = client
+        .transport
+        .open_stream(&address, "missing", FileRange::default());
     let error = soon(opened).await.unwrap_err();
     assert!(
         matches!(&error, StreamError::Refused { path, .. } if path == "missing"),
@@ -64,7 +68,12 @@ async fn a_host_that_cannot_be_reached_gives_no_file() {
         panic!("a stranger listens");
     };
     let client = Host::client().await;
-    let error = soon(client.transport.open_stream(&address, "x")).await;
+    let error = soon(
+        client
+            .transport
+            .open_stream(&address, "x", FileRange::default()),
+    )
+    .await;
     let error = error.unwrap_err();
     assert!(error.to_string().contains("cannot connect"), "{error}");
 }
@@ -99,7 +108,11 @@ async fn read_from_puppet(frames: &[Frame]) -> io::Result<Vec<u8>> {
     };
     let client = Host::client().await;
     let read = async {
-        let mut stream = client.transport.open_stream(&address, "x").await.unwrap();
+        let mut stream = client
+            .transport
+            .open_stream(&address, "x", FileRange::default())
+            .await
+            .unwrap();
         let mut read = Vec::new();
         stream.read_to_end(&mut read).await?;
         Ok(read)
@@ -144,7 +157,9 @@ async fn a_peer_that_falls_silent_midway_is_an_error_after_the_idle_timeout() {
         begin(&mut socket, to, &[chunk()]).await;
         socket
     };
-    let opened = client.transport.open_stream(&address, "x");
+    let opened = client
+        .transport
+        .open_stream(&address, "x", FileRange::default());
     let (_socket, opened) = soon(async { tokio::join!(serve, opened) }).await;
     let mut read = Vec::new();
     let error = soon(opened.unwrap().read_to_end(&mut read)).await;
@@ -160,4 +175,86 @@ async fn only_the_end_frame_ends_a_file() {
     assert_eq!(read, b"part");
     let error = read_from_puppet(&[chunk(), Frame::Ping]).await.unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+}
+
+#[tokio::test]
+async fn of_a_range_only_its_bytes_travel() {
+    let content: Vec<u8> = (0..1_000_000_u32).map(|n| (n % 251) as u8).collect();
+    let (server, _folder) = served("a file", &content).await;
+    let client = Host::client().await;
+    let address = server.address();
+    let ranges = [
+        (0, Some(10)),
+        (300_000, Some(500_000)),
+        (999_990, None),
+        (999_990, Some(100)),
+        (1_000_000, None),
+        (u64::MAX, Some(u64::MAX)),
+        (5, Some(0)),
+    ];
+    for (offset, length) in ranges {
+        let range = FileRange { offset, length };
+        let opened = client.transport.open_stream(&address, "a file", range);
+        let mut read = Vec::new();
+        let mut stream = soon(opened).await.unwrap();
+        soon(stream.read_to_end(&mut read)).await.unwrap();
+        let start = content.len().min(usize::try_from(offset).unwrap());
+        let end = offset.saturating_add(length.unwrap_or(u64::MAX));
+        let end = content.len().min(usize::try_from(end).unwrap());
+        assert!(read == content[start..end], "{range:?}: {}", read.len());
+    }
+}
+
+/// What an older host does: it knows no frame of this tag, and closes.
+#[tokio::test]
+async fn a_host_that_gives_no_ranges_is_told_apart_from_an_end() {
+    let (listener, to) = stranger().await;
+    let Location::Listening(address) = to.clone() else {
+        panic!("a stranger listens");
+    };
+    let serve = async {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        handshake::hear(&mut socket, PATIENCE).await.unwrap();
+        let ours = Introduction {
+            location: to,
+            purpose: Purpose::Files,
+            frame_bytes_max: 1 << 20,
+        };
+        handshake::welcome(&mut socket, &ours, PATIENCE)
+            .await
+            .unwrap();
+        let mut frame = [0; 22];
+        socket.read_exact(&mut frame).await.unwrap();
+    };
+    let client = Host::client().await;
+    let range = FileRange {
+        offset: 1,
+        length: None,
+    };
+    let opened = client.transport.open_stream(&address, "x", range);
+    let error = soon(async { tokio::join!(serve, opened).1 }).await;
+    let error = error.unwrap_err();
+    assert!(error.to_string().contains("no ranges"), "{error}");
+}
+
+#[tokio::test]
+async fn more_bytes_than_were_wanted_are_an_error() {
+    let (listener, to) = stranger().await;
+    let Location::Listening(address) = to.clone() else {
+        panic!("a stranger listens");
+    };
+    let serve = async {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        begin(&mut socket, to, &[chunk(), chunk(), Frame::End]).await;
+        socket
+    };
+    let client = Host::client().await;
+    let range = FileRange {
+        offset: 0,
+        length: Some(6),
+    };
+    let opened = client.transport.open_stream(&address, "x", range);
+    let (_socket, opened) = soon(async { tokio::join!(serve, opened) }).await;
+    let error = soon(opened.unwrap().read_to_end(&mut Vec::new())).await;
+    assert_eq!(error.unwrap_err().kind(), io::ErrorKind::InvalidData);
 }

@@ -40,6 +40,13 @@ fn any_frame() -> impl Strategy<Value = Frame> {
         Just(Frame::Pong),
         bytes().prop_map(|reason| Frame::Bye { reason }),
         bytes().prop_map(|path| Frame::Open { path }),
+        (any::<u64>(), any::<u64>(), bytes()).prop_map(|(offset, length, path)| {
+            Frame::OpenRange {
+                offset,
+                length,
+                path,
+            }
+        }),
         bytes().prop_map(|bytes| Frame::Chunk { bytes }),
         Just(Frame::End),
         bytes().prop_map(|reason| Frame::StreamFailure { reason }),

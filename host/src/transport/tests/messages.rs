@@ -202,8 +202,12 @@ async fn many_small_messages_arrive_and_their_rate_is_printed() {
         fn connected(&self, _: &Location) {}
         fn disconnected(&self, _: &Location) {}
         fn network_error(&self, _: &Location, _: &str) {}
-        fn open_file(&self, path: &str) -> BoxFuture<'static, Result<tokio::fs::File, String>> {
-            self.1.open_file(path)
+        fn open_file(
+            &self,
+            path: &str,
+            range: FileRange,
+        ) -> BoxFuture<'static, Result<Box<dyn FileBytes>, String>> {
+            self.1.open_file(path, range)
         }
         fn undeliverable(&self, _: &Location, _: &str, _: &str, _: &RpcError) {}
     }

@@ -31,7 +31,9 @@ use tokio::time::{Instant, timeout};
 
 use super::frame::Frame;
 use super::handshake::{self, Introduction, Purpose};
-use super::{Accepted, BoxFuture, Incoming, Listen, Transport, TransportSettings};
+use super::{
+    Accepted, BoxFuture, FileBytes, FileRange, Incoming, Listen, Transport, TransportSettings,
+};
 use crate::address::{Location, RpcAddress};
 use crate::error::RpcError;
 use crate::message::Message;
@@ -114,6 +116,17 @@ impl Recorder {
     }
 }
 
+/// A file that was read already.
+struct InMemory(Bytes);
+
+impl FileBytes for InMemory {
+    fn next(&mut self, bytes_max: usize) -> BoxFuture<'_, std::io::Result<Bytes>> {
+        let count = self.0.len().min(bytes_max);
+        let next = self.0.split_to(count);
+        Box::pin(async move { Ok(next) })
+    }
+}
+
 impl Incoming for Recorder {
     fn one_way(&self, from: &Location, endpoint: &str, message: Message) -> Accepted {
         let entry = (from.clone(), endpoint.to_owned(), message);
@@ -155,11 +168,22 @@ impl Incoming for Recorder {
         self.told().events.push(event);
     }
 
-    fn open_file(&self, path: &str) -> BoxFuture<'static, Result<tokio::fs::File, String>> {
+    fn open_file(
+        &self,
+        path: &str,
+        range: FileRange,
+    ) -> BoxFuture<'static, Result<Box<dyn FileBytes>, String>> {
         let path = self.directory.as_ref().map(|folder| folder.join(path));
         Box::pin(async move {
             let path = path.ok_or("no files here")?;
-            tokio::fs::File::open(path).await.map_err(|e| e.to_string())
+            let bytes = std::fs::read(path).map_err(|error| error.to_string())?;
+            let bytes = Bytes::from(bytes);
+            let place = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len());
+            let end = range
+                .offset
+                .saturating_add(range.length.unwrap_or(u64::MAX));
+            let wanted = bytes.slice(place(range.offset)..place(end));
+            Ok(Box::new(InMemory(wanted)) as Box<dyn FileBytes>)
         })
     }
 

@@ -78,7 +78,10 @@ async fn after_a_stop_everything_is_refused_as_stopped() {
     assert_eq!(waited.unwrap_err().code(), "stopped");
     let outcome = client.ask(&to, "echo", "").await;
     assert_eq!(outcome.unwrap_err().code(), "stopped");
-    let error = client.transport.open_stream(&address, "x").await;
+    let error = client
+        .transport
+        .open_stream(&address, "x", FileRange::default())
+        .await;
     assert!(error.unwrap_err().to_string().contains("is stopped"));
     assert!(client.transport.connections().is_empty());
 }

@@ -1,0 +1,156 @@
+//! Durable: what a turn wrote, and what it does only when that is durable.
+//!
+//! Before it: a turn that ended well. After it: the store, and then the effects that waited for it.
+//!
+//! Invariants
+//! 1. What a turn does after it persisted happens when its writes are durable, or not at all.
+//! 2. Nobody waits for ever for what did not happen: callers and the endpoint itself are told.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::handle::{Endpoint, Notice, lock};
+use super::ledger::OpenAsk;
+use super::runner::Runner;
+use crate::clock::Stretch;
+use crate::component::effect::Effect;
+use crate::error::RpcError;
+use crate::store::EndpointStore;
+
+impl Endpoint {
+    /// The store of the host, as this endpoint sees it.
+    pub(super) fn store(&self) -> Result<EndpointStore, RpcError> {
+        Ok(self.outgoing.store()?.of(self.name()))
+    }
+
+    /// Hands what a turn wrote to the store, and lets what comes after it wait.
+    pub(super) fn enlist(self: &Arc<Self>, turn: &mut VecDeque<Effect>) {
+        let is_write = |effect: &Effect| matches!(effect, Effect::Persist(_));
+        let Some(place) = turn.iter().position(is_write) else {
+            return;
+        };
+        let mut then = turn.split_off(place);
+        let Some(Effect::Persist(writes)) = then.pop_front() else {
+            return;
+        };
+        match self.store() {
+            Ok(store) => {
+                let ticket = store.submit(writes);
+                turn.push_back(Effect::WhenDurable { ticket, then });
+            }
+            Err(error) => self.not_durable(then, &error),
+        }
+    }
+
+    /// Puts what waits for the disk, at the front of `effects`, where it can be carried out. False where
+    /// it waits on.
+    pub(super) fn go_on_when_durable(self: &Arc<Self>, effects: &mut VecDeque<Effect>) -> bool {
+        match effects.front_mut() {
+            Some(Effect::Persist(_)) => {
+                self.enlist(effects);
+                true
+            }
+            Some(Effect::WhenDurable { ticket, .. }) => match ticket.look() {
+                Some(outcome) => {
+                    self.written(effects, outcome);
+                    true
+                }
+                None => false,
+            },
+            _ => true,
+        }
+    }
+
+    /// The writes at the front of `effects` are durable, or not.
+    fn written(self: &Arc<Self>, effects: &mut VecDeque<Effect>, outcome: Result<(), RpcError>) {
+        let Some(Effect::WhenDurable { mut then, .. }) = effects.pop_front() else {
+            return;
+        };
+        match outcome {
+            Ok(()) => {
+                then.append(effects);
+                *effects = then;
+            }
+            Err(error) => self.not_durable(then, &error),
+        }
+    }
+
+    /// Drops what a turn does not do because its writes failed, and tells.
+    fn not_durable(self: &Arc<Self>, dropped: VecDeque<Effect>, error: &RpcError) {
+        tracing::error!(endpoint = self.name(), %error, "not persisted");
+        for effect in dropped {
+            match effect {
+                Effect::Answer { call, .. } => {
+                    let open = lock(&self.ledger).take_call(call);
+                    if let Some(open) = open {
+                        open.responder.tell(Err(error.clone()));
+                    }
+                }
+                // Each ask has exactly one outcome.
+                Effect::Ask { id, token, to, .. } => {
+                    let ask = OpenAsk {
+                        token,
+                        who: to.to_string(),
+                        timeout: self.outgoing.ask_timeout(),
+                        setting: "ask_timeout",
+                        stretch: Stretch::begin(None),
+                        forget: None,
+                    };
+                    lock(&self.ledger).open_ask(id, ask, self.clock.now());
+                    let outcome = Err(error.clone());
+                    self.notify(Notice::Answered { ask: id, outcome });
+                }
+                // And so has each launch.
+                Effect::Launch {
+                    id,
+                    workload,
+                    token,
+                } => {
+                    let launch = self.launches.begin(self, id, &workload, token);
+                    self.with_launcher(|launcher| launcher.refuse(launch, error.to_string()));
+                }
+                Effect::Send { to, message, .. } => {
+                    self.dead_letter(&format!("{} to {to}", message.kind), error);
+                }
+                _ => {}
+            }
+        }
+        self.notify(Notice::Failed(error.clone()));
+    }
+}
+
+impl Runner {
+    /// True where the first effect that waits does so for the disk.
+    pub(super) fn waits_for_disk(&self) -> bool {
+        matches!(self.blocked.front(), Some(Effect::WhenDurable { .. }))
+    }
+
+    /// Waits for the disk, or for an order.
+    pub(super) async fn wait_for_disk(&mut self) {
+        let Some(Effect::WhenDurable { ticket, .. }) = self.blocked.front_mut() else {
+            return;
+        };
+        let outcome = tokio::select! {
+            biased;
+            Some(control) = self.control.recv() => return self.obey(control).await,
+            outcome = ticket.wait() => outcome,
+        };
+        self.endpoint.written(&mut self.blocked, outcome);
+        self.endpoint.carry_out(&mut self.blocked);
+    }
+
+    /// Waits until all that was written is durable, and carries out what there is room for.
+    pub(super) async fn become_durable(&mut self) {
+        let mut durable = VecDeque::new();
+        while let Some(effect) = self.blocked.front_mut() {
+            if let Effect::WhenDurable { ticket, .. } = effect {
+                let outcome = ticket.wait().await;
+                self.endpoint.written(&mut self.blocked, outcome);
+            } else {
+                durable.extend(self.blocked.pop_front());
+            }
+        }
+        self.blocked = durable;
+        self.endpoint.carry_out(&mut self.blocked);
+    }
+}

@@ -1,0 +1,188 @@
+//! A store by itself. With endpoints, and killed: `tests/tests/persistence.rs`.
+
+use std::time::Duration;
+
+use super::*;
+
+fn open(directory: &Path) -> Arc<Store> {
+    Arc::new(Store::open(directory).unwrap())
+}
+
+fn writes(kept: &EndpointStore, of: &[(&str, Option<&'static str>)]) -> Writes {
+    let mut writes = Writes::default();
+    for (name, value) in of {
+        let value = value.map(Bytes::from);
+        writes.put(kept, (*name).to_owned(), value).unwrap();
+    }
+    writes
+}
+
+async fn all(kept: &EndpointStore) -> Vec<(String, String)> {
+    let found = kept.read("").await.unwrap();
+    let text = |value: Bytes| String::from_utf8(value.to_vec()).unwrap();
+    found
+        .into_iter()
+        .map(|(name, value)| (name, text(value)))
+        .collect()
+}
+
+fn pairs(of: &[(&str, &str)]) -> Vec<(String, String)> {
+    of.iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect()
+}
+
+async fn written(mut ticket: Ticket) -> Result<(), RpcError> {
+    let waited = tokio::time::timeout(Duration::from_secs(60), ticket.wait());
+    waited.await.unwrap()
+}
+
+#[tokio::test]
+async fn what_was_submitted_is_read_at_once_and_what_was_written_after_reopening() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let kept = store.of("e");
+    let mut tickets = Vec::new();
+    for round in ["1", "2", "3"] {
+        let round: &'static str = round;
+        tickets.push(kept.submit(writes(&kept, &[("a", Some(round)), ("gone", Some("x"))])));
+        assert_eq!(all(&kept).await, pairs(&[("a", round), ("gone", "x")]));
+    }
+    tickets.push(kept.submit(writes(&kept, &[("gone", None), ("never", None)])));
+    assert_eq!(all(&kept).await, pairs(&[("a", "3")]));
+    for ticket in tickets {
+        written(ticket).await.unwrap();
+    }
+    let usage = kept.usage();
+    assert_eq!((usage.entries, usage.bytes), (1, 2));
+    store.close();
+    let store = open(folder.path());
+    let kept = store.of("e");
+    assert_eq!(kept.usage(), usage);
+    assert_eq!(all(&kept).await, pairs(&[("a", "3")]));
+    store.close();
+}
+
+#[tokio::test]
+async fn closing_writes_what_waits_and_what_comes_later_fails() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let kept = store.of("e");
+    let tickets: Vec<_> = (0..200)
+        .map(|number| {
+            let mut writes = Writes::default();
+            let value = Some(Bytes::from("v"));
+            writes.put(&kept, format!("{number}"), value).unwrap();
+            kept.submit(writes)
+        })
+        .collect();
+    store.close();
+    for ticket in tickets {
+        written(ticket).await.unwrap();
+    }
+    let late = kept.submit(writes(&kept, &[("late", Some("v"))]));
+    assert_eq!(written(late).await.unwrap_err().code(), "persistence");
+    assert_eq!(kept.read("").await.unwrap_err().code(), "persistence");
+    assert_eq!(kept.usage().entries, 200, "what failed is not kept");
+    let store = open(folder.path());
+    assert_eq!(store.of("e").usage().entries, 200);
+}
+
+#[tokio::test]
+async fn within_the_limit_a_value_can_always_be_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let kept = store.of("e");
+    let full = limits::ENTRIES_MAX;
+    let mut writes = Writes::default();
+    for number in 0..full {
+        let value = Some(Bytes::from("1"));
+        writes.put(&kept, format!("{number}"), value).unwrap();
+    }
+    let more = |writes: &mut Writes, name: &str| {
+        writes.put(&kept, name.to_owned(), Some(Bytes::from("2")))
+    };
+    assert_eq!(more(&mut writes, "more").unwrap_err().code(), "denied");
+    more(&mut writes, "7").unwrap();
+    written(kept.submit(writes)).await.unwrap();
+    let mut writes = Writes::default();
+    assert_eq!(more(&mut writes, "more").unwrap_err().code(), "denied");
+    more(&mut writes, "7").unwrap();
+    writes.put(&kept, "8".to_owned(), None).unwrap();
+    more(&mut writes, "more").unwrap();
+    assert_eq!(more(&mut writes, "8").unwrap_err().code(), "denied");
+    // Another endpoint has limits of its own.
+    let other = store.of("other");
+    let value = Some(Bytes::from("1"));
+    Writes::default()
+        .put(&other, "more".to_owned(), value)
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_turn_has_a_limit_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let kept = store.of("e");
+    let value = Bytes::from(vec![0; limits::VALUE_BYTES_MAX]);
+    let mut writes = Writes::default();
+    let mut put = |name: &str| writes.put(&kept, name.to_owned(), Some(value.clone()));
+    for name in ["a", "b", "c"] {
+        put(name).unwrap();
+    }
+    // The names count, too.
+    assert_eq!(put("d").unwrap_err().code(), "too-large");
+    put("a").unwrap();
+    writes.put(&kept, "a".to_owned(), None).unwrap();
+    writes.put(&kept, "d".to_owned(), Some(value)).unwrap();
+    assert_eq!(writes.all().len(), 4);
+}
+
+#[test]
+fn a_file_of_a_later_format_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    open(folder.path()).close();
+    let path = file::path_in(folder.path());
+    let about = redb::TableDefinition::<'_, &str, u64>::new("about");
+    let database = Database::open(&path).unwrap();
+    let writing = database.begin_write().unwrap();
+    writing
+        .open_table(about)
+        .unwrap()
+        .insert("format", 7)
+        .unwrap();
+    writing.commit().unwrap();
+    drop(database);
+    let error = Store::open(folder.path()).err().unwrap();
+    assert!(
+        matches!(
+            error,
+            StoreError::Format {
+                found: 7,
+                known: 1,
+                ..
+            }
+        ),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_store_whose_making_was_cut_short_is_made_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let half = file::path_in(folder.path()).with_extension("new");
+    std::fs::write(&half, "half of it").unwrap();
+    open(folder.path()).close();
+    assert!(!half.exists());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_directory_that_cannot_be_used_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("file");
+    std::fs::write(&path, "").unwrap();
+    let error = Store::open(&path.join("below")).err().unwrap();
+    assert!(matches!(error, StoreError::Unusable { .. }), "{error}");
+    assert!(error.to_string().contains("file/below"), "{error}");
+}
