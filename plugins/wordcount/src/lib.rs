@@ -1,27 +1,34 @@
-//! Wordcount: counts the lines, words and bytes that it is sent, and whether each line came exactly
-//! once and in order.
+//! Wordcount: counts lines, words and bytes. Two ways to use it:
 //!
-//! Three versions of one endpoint. Each later one knows more and keeps more, and each can take the
-//! place of each other, forward and back, without losing a line: [`v1`], [`v2`], [`v3`]. The messages
-//! are the same for all of them.
+//! - [`lines`]: one endpoint that is sent lines, in three versions that can replace each other.
+//! - [`files`]: an application that counts the files of a directory on a cluster: a driver, executors.
 
-mod messages;
-pub use messages::{GetTotals, Line, Reset, Totals};
+pub mod lines;
+pub use lines::{GetTotals, Line, Reset, Tally, Totals, v1, v2, v3};
 
-mod tally;
-pub use tally::Tally;
+pub mod files;
 
-pub mod v1;
+// Which component it is: the last of the features that are on.
 
-pub mod v2;
-
-pub mod v3;
-
-#[cfg(not(any(feature = "v2", feature = "v3")))]
+#[cfg(not(any(
+    feature = "v2",
+    feature = "v3",
+    feature = "driver",
+    feature = "executor"
+)))]
 instar_sdk::export!(v1::WordCount);
 
-#[cfg(all(feature = "v2", not(feature = "v3")))]
+#[cfg(all(
+    feature = "v2",
+    not(any(feature = "v3", feature = "driver", feature = "executor"))
+))]
 instar_sdk::export!(v2::WordCount);
 
-#[cfg(feature = "v3")]
+#[cfg(all(feature = "v3", not(any(feature = "driver", feature = "executor"))))]
 instar_sdk::export!(v3::WordCount);
+
+#[cfg(all(feature = "driver", not(feature = "executor")))]
+instar_sdk::export!(files::Driver);
+
+#[cfg(feature = "executor")]
+instar_sdk::export!(files::Executor);

@@ -64,7 +64,7 @@ impl Tally {
 }
 
 /// Space, tab, newline, vertical tab, form feed, carriage return: what `wc` takes for white space.
-fn is_space(byte: u8) -> bool {
+pub(crate) fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t'..=b'\r')
 }
 
