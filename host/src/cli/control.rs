@@ -1,5 +1,5 @@
-//! Control: what the admin API of `instar up` does. An endpoint that comes from a plugin file is
-//! changed through the plugin directory, so that the file on disk stays what runs.
+//! Control: what the admin API of a host does. An endpoint that comes from a plugin file is changed
+//! through the plugin directory, so that the file on disk stays what runs.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -18,14 +18,15 @@ use crate::error::{RpcError, with_causes};
 use crate::plugins::{InstallError, Installed, PluginDirectory, PluginError, SwapOrder};
 use crate::rpc_env::{ENDPOINT_VERIFIER, RpcEnv, VERIFIER_KINDS};
 
-pub(super) struct UpControl {
+pub(super) struct HostControl {
     env: RpcEnv,
-    directory: PluginDirectory,
+    /// None for a host without one.
+    directory: Option<PluginDirectory>,
     started: Instant,
 }
 
-impl UpControl {
-    pub(super) fn new(env: RpcEnv, directory: PluginDirectory) -> Self {
+impl HostControl {
+    pub(super) fn new(env: RpcEnv, directory: Option<PluginDirectory>) -> Self {
         Self {
             env,
             directory,
@@ -38,7 +39,7 @@ impl UpControl {
     }
 }
 
-impl Control for UpControl {
+impl Control for HostControl {
     fn host(&self) -> HostStatus {
         HostStatus {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -60,7 +61,8 @@ impl Control for UpControl {
     }
 
     fn plugins(&self) -> Vec<serde_json::Value> {
-        let all = self.directory.status();
+        let all = self.directory.as_ref().map(PluginDirectory::status);
+        let all = all.unwrap_or_default();
         // Plain data always has a JSON form.
         all.iter()
             .filter_map(|plugin| serde_json::to_value(plugin).ok())
@@ -71,7 +73,7 @@ impl Control for UpControl {
         let (env, directory) = (self.env.clone(), self.directory.clone());
         let (name, missing) = (name.to_owned(), self.not_found(name));
         Box::pin(async move {
-            let Some(plugin) = directory.plugin_of(&name) else {
+            let Some((plugin, directory)) = plugin_of(directory, &name) else {
                 let code = Code::from_bytes(bytes);
                 if name == ENDPOINT_VERIFIER {
                     stays_a_verifier(&env, &code).await?;
@@ -113,26 +115,24 @@ impl Control for UpControl {
             if let Some(unknown) = unknown {
                 return Err(unknown);
             }
-            let Parted { plugins, others } = Parted::of(swaps, |name| directory.plugin_of(name))?;
+            let Parted { plugins, others } = Parted::of(swaps, |name| {
+                plugin_of(directory.clone(), name).map(|(plugin, _)| plugin)
+            })?;
             for (name, code) in &others {
                 if name == ENDPOINT_VERIFIER {
                     stays_a_verifier(&env, code).await?;
                 }
             }
-            let swapped = if plugins.is_empty() {
+            let Some(directory) = directory.filter(|_| !plugins.is_empty()) else {
                 let names: Vec<_> = others.iter().map(|(name, _)| name.clone()).collect();
                 let swaps = others.into_iter().map(|(name, code)| (name, code, None));
                 let records = env.swap_together(swaps.collect(), "admin").await;
                 let records = records.map_err(|error| of_swap(error, missing))?;
-                names.into_iter().zip(records).collect()
-            } else {
-                let installed = directory.install_together(plugins, others).await;
-                installed.map_err(|error| of_install(error, missing))?
+                return Ok(swapped(names.into_iter().zip(records)));
             };
-            let swapped = swapped.into_iter();
-            Ok(swapped
-                .map(|(endpoint, record)| Swapped { endpoint, record })
-                .collect())
+            let installed = directory.install_together(plugins, others).await;
+            let installed = installed.map_err(|error| of_install(error, missing))?;
+            Ok(swapped(installed.into_iter()))
         })
     }
 
@@ -142,8 +142,8 @@ impl Control for UpControl {
         Box::pin(async move {
             let code = Code::from_bytes(bytes);
             // What a swap would take them from.
-            let settings = match directory.plugin_of(&name) {
-                Some(plugin) => match directory.settings_of(&plugin).await {
+            let settings = match plugin_of(directory, &name) {
+                Some((plugin, directory)) => match directory.settings_of(&plugin).await {
                     Ok(settings) => Some(settings),
                     Err(error) => return Err(of_plugin(error, missing)),
                 },
@@ -158,8 +158,8 @@ impl Control for UpControl {
         let (env, directory) = (self.env.clone(), self.directory.clone());
         let (name, missing) = (name.to_owned(), self.not_found(name));
         Box::pin(async move {
-            match directory.plugin_of(&name) {
-                Some(plugin) => {
+            match plugin_of(directory, &name) {
+                Some((plugin, directory)) => {
                     let approved = directory.approve(&plugin).await;
                     approved.map_err(|error| of_plugin(error, missing))
                 }
@@ -198,8 +198,8 @@ impl Control for UpControl {
         let (name, missing) = (name.to_owned(), self.not_found(name));
         let to = to.map(str::to_owned);
         Box::pin(async move {
-            match directory.plugin_of(&name) {
-                Some(plugin) => {
+            match plugin_of(directory, &name) {
+                Some((plugin, directory)) => {
                     let back = directory.rollback(&plugin, to.as_deref()).await;
                     back.map_err(|error| of_plugin(error, missing))
                 }
@@ -216,15 +216,16 @@ impl Control for UpControl {
         let (name, missing) = (name.to_owned(), self.not_found(name));
         Box::pin(async move {
             // A plugin that was stopped has no endpoint any more: it goes by its own name.
-            let stopped = directory
-                .status()
-                .into_iter()
-                .find(|plugin| plugin.plugin == name);
-            match directory
-                .plugin_of(&name)
-                .or(stopped.map(|plugin| plugin.plugin))
-            {
-                Some(plugin) => {
+            let found = plugin_of(directory.clone(), &name).or_else(|| {
+                let directory = directory?;
+                let all = directory.status().into_iter();
+                let stopped = all
+                    .map(|plugin| plugin.plugin)
+                    .find(|plugin| *plugin == name);
+                Some((stopped?, directory))
+            });
+            match found {
+                Some((plugin, directory)) => {
                     let restarted = directory.restart(&plugin).await;
                     restarted.map_err(|error| of_plugin(error, missing))
                 }
@@ -246,8 +247,8 @@ impl Control for UpControl {
                 let reason = format!("`{name}` is what looking endpoints up needs; it stays");
                 return Err(refused(reason));
             }
-            match directory.plugin_of(&name) {
-                Some(plugin) => {
+            match plugin_of(directory, &name) {
+                Some((plugin, directory)) => {
                     let stopped = directory.stop(&plugin).await;
                     stopped.map_err(|error| of_plugin(error, missing))
                 }
@@ -256,6 +257,17 @@ impl Control for UpControl {
             }
         })
     }
+}
+
+/// The plugin file of an endpoint, if it has one, and the directory in which that is.
+fn plugin_of(directory: Option<PluginDirectory>, name: &str) -> Option<(String, PluginDirectory)> {
+    let directory = directory?;
+    Some((directory.plugin_of(name)?, directory))
+}
+
+fn swapped(records: impl Iterator<Item = (String, SwapRecord)>) -> Vec<Swapped> {
+    let swapped = records.map(|(endpoint, record)| Swapped { endpoint, record });
+    swapped.collect()
 }
 
 /// Without these two messages nobody finds an endpoint on this host any more, and nobody could tell

@@ -7,6 +7,7 @@ use crate::admin::client::ClientError;
 use crate::component::code::LoadError;
 use crate::endpoint::SwapError;
 use crate::error::RpcError;
+use crate::file_server::FileError;
 use crate::rpc_env::EnvError;
 use crate::schema::SchemaError;
 use crate::transport::TransportError;
@@ -37,6 +38,11 @@ pub(super) enum WouldNotSwap {
     Wait { endpoint: String },
 }
 
+/// What was named does not exist.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct NotFound(pub(super) String);
+
 /// Ctrl-C.
 #[derive(Debug, thiserror::Error)]
 #[error("interrupted")]
@@ -63,6 +69,9 @@ fn code_of_one(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
     }
     if let Some(error) = cause.downcast_ref() {
         return code_of_transport(error);
+    }
+    if cause.is::<NotFound>() {
+        return Some(NOT_FOUND);
     }
     if cause.is::<WouldNotSwap>() {
         return Some(REFUSED);
@@ -94,6 +103,15 @@ fn code_of_one(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
                 ..
             } => REFUSED,
             _ => FAILED,
+        });
+    }
+    if let Some(error) = cause.downcast_ref::<FileError>() {
+        return Some(match error {
+            FileError::Unreadable { source, .. } if source.kind() == ErrorKind::NotFound => {
+                NOT_FOUND
+            }
+            FileError::Unreadable { .. } => FAILED,
+            _ => BAD_INPUT,
         });
     }
     if let Some(error) = cause.downcast_ref::<LoadError>() {

@@ -5,6 +5,7 @@
 
 mod ask;
 mod build;
+mod cluster;
 mod control;
 mod exit;
 mod history;
@@ -13,6 +14,7 @@ mod manage;
 mod new;
 mod output;
 mod rehearsal;
+mod serve;
 mod soak;
 mod status;
 mod swap;
@@ -56,6 +58,13 @@ enum Command {
     Restart(manage::Restart),
     Stop(manage::Stop),
     Inspect(inspect::Inspect),
+    Master(cluster::Master),
+    Worker(cluster::Worker),
+    Submit(cluster::Submit),
+    Kill(cluster::Kill),
+    Apps(cluster::Apps),
+    Drivers(cluster::Drivers),
+    Workers(cluster::Workers),
     Soak(soak::Soak),
     New(new::New),
     Build(build::Build),
@@ -110,6 +119,13 @@ pub fn run() -> ExitCode {
         Command::Restart(restart) => restart.run(output),
         Command::Stop(stop) => stop.run(output),
         Command::Inspect(inspect) => block_on(inspect.run(output)),
+        Command::Master(master) => block_on(master.run(output)),
+        Command::Worker(worker) => block_on(worker.run(output)),
+        Command::Submit(submit) => block_on(submit.run(output)),
+        Command::Kill(kill) => block_on(kill.run(output)),
+        Command::Apps(apps) => block_on(apps.run(output)),
+        Command::Drivers(drivers) => block_on(drivers.run(output)),
+        Command::Workers(workers) => block_on(workers.run(output)),
         Command::Soak(soak) => block_on(soak.run(output)),
         Command::New(new) => new.run(output),
         Command::Build(build) => block_on(build.run(output)),
@@ -156,7 +172,7 @@ fn not_understood(error: &clap::Error) -> ExitCode {
 /// Log lines go to stderr. A host tells what happens, the other commands only what is wrong.
 fn start_logging(cli: &Cli) {
     let default = match cli.command {
-        Command::Up(_) => "info",
+        Command::Up(_) | Command::Master(_) | Command::Worker(_) => "info",
         _ => "error",
     };
     let filter = EnvFilter::try_from_env("INSTAR_LOG").unwrap_or_else(|_| EnvFilter::new(default));

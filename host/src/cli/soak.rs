@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::ask::parse_duration;
 use super::exit::Interrupted;
 use super::output::Output;
-use super::up::default_cache;
+use super::serve::default_cache;
 use crate::plugins::quantity;
 use crate::soak::{Plan, Progress, run};
 

@@ -1,24 +1,18 @@
 //! `instar up`: runs a host with the plugins of a directory, until it is told to stop.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::Args;
 use serde::Serialize;
-use tokio::signal::unix::{SignalKind, signal};
 
-use super::control::UpControl;
-use super::exit::BadInput;
+use super::control::HostControl;
 use super::output::{Output, line};
-use crate::address::RpcAddress;
-use crate::admin::AdminServer;
-use crate::admin::token::state_dir;
-use crate::component::engine::EngineSettings;
+use super::serve::{HostOptions, Stop, end, shut_down, unless_stopped};
+use crate::admin::api::DEFAULT_LISTEN;
 use crate::plugins::{Options, PluginDirectory};
-use crate::rpc_env::{RpcEnv, RpcSettings};
-use crate::transport::{Listen, TransportSettings};
+use crate::rpc_env::RpcEnv;
 
 /// Run a host with the plugins of a directory.
 ///
@@ -36,22 +30,16 @@ pub(super) struct Up {
     /// by the next.
     #[arg(long, default_value = "127.0.0.1:7077")]
     listen: String,
-    /// The host name under which others reach this host, if it is another than in --listen.
+    /// Root of the folders in which works what plugins with the right `launch` launch. It belongs to
+    /// this host alone. Without it nothing can be launched.
     #[arg(long)]
-    advertise: Option<String>,
-    /// Where the admin API listens, on loopback; `off` for none.
-    #[arg(long, default_value = crate::admin::api::DEFAULT_LISTEN)]
-    admin: String,
-    /// Where the admin token lies. Default: $XDG_STATE_HOME/instar or ~/.local/state/instar.
+    work: Option<PathBuf>,
+    /// Where plugins with the right `persist` keep values. It belongs to this host alone. Without it
+    /// nothing can be persisted.
     #[arg(long)]
-    data: Option<PathBuf>,
-    /// Where compiled code is kept. Default: $XDG_CACHE_HOME/instar or ~/.cache/instar.
-    #[arg(long)]
-    cache: Option<PathBuf>,
-    /// Listen also where others can reach this host, though nothing is encrypted and nobody has to
-    /// say who they are.
-    #[arg(long)]
-    insecure: bool,
+    store: Option<PathBuf>,
+    #[command(flatten)]
+    host: HostOptions,
 }
 
 /// What is printed when the host is ready.
@@ -65,43 +53,22 @@ struct Ready {
 
 impl Up {
     pub(super) async fn run(self, output: Output) -> anyhow::Result<()> {
-        let listen: RpcAddress = self.listen.parse()?;
-        let admin = self.admin_address()?;
-        let settings = RpcSettings {
-            transport: TransportSettings {
-                listen: Some(Listen {
-                    host: listen.host().trim_matches(['[', ']']).to_owned(),
-                    port: listen.port(),
-                    advertise: self.advertise.clone(),
-                    insecure: self.insecure,
-                }),
-                ..TransportSettings::default()
-            },
-            engine_settings: EngineSettings {
-                cache: self.cache.clone().or_else(default_cache),
-                ..EngineSettings::default()
-            },
-            ..RpcSettings::default()
-        };
-        // Before anything is opened: a signal that comes early is not lost.
+        let mut settings = self.host.settings(&self.listen)?;
+        settings.work = self.work.clone();
+        settings.store = self.store.clone();
+        self.host.admin_address(DEFAULT_LISTEN)?;
         let mut stop = Stop::new()?;
-        let env = RpcEnv::create(settings).await.context("start the host")?;
+        let creating = async { RpcEnv::create(settings).await.context("start the host") };
+        let env = unless_stopped(&mut stop, creating).await?;
         let directory = PluginDirectory::start(env.clone(), &self.plugins, Options::default());
-        let control = Arc::new(UpControl::new(env.clone(), directory.clone()));
-        let admin = match admin {
-            Some(address) => {
-                let data = state_dir(self.data.as_deref())?;
-                match AdminServer::start(address, &data, control).await {
-                    Ok(server) => Some(server),
-                    Err(error) => {
-                        directory.shutdown().await;
-                        env.shutdown().await;
-                        return Err(error)
-                            .context("start the admin API; --admin names another address");
-                    }
-                }
+        let control = Arc::new(HostControl::new(env.clone(), Some(directory.clone())));
+        let admin = match self.host.admin(DEFAULT_LISTEN, control).await {
+            Ok(admin) => admin,
+            Err(error) => {
+                directory.shutdown().await;
+                env.shutdown().await;
+                return Err(error);
             }
-            None => None,
         };
         let ready = Ready {
             listen: env.location().to_string(),
@@ -124,63 +91,10 @@ impl Up {
             ),
         })?;
         stop.wait().await;
-        tracing::info!("stopping; a second signal ends at once");
-        let orderly = async {
-            if let Some(admin) = admin {
-                admin.shutdown().await;
-            }
+        end(stop, async {
             directory.shutdown().await;
-            env.shutdown().await;
-        };
-        tokio::select! {
-            () = orderly => Ok(()),
-            () = stop.wait() => Err(super::exit::Interrupted.into()),
-        }
-    }
-
-    fn admin_address(&self) -> anyhow::Result<Option<SocketAddr>> {
-        if self.admin == "off" {
-            return Ok(None);
-        }
-        let parsed = self.admin.parse();
-        let wrong = |_| {
-            BadInput(format!(
-                "--admin is `{}`; expected an address like 127.0.0.1:7078, or `off`",
-                self.admin
-            ))
-        };
-        Ok(Some(parsed.map_err(wrong)?))
-    }
-}
-
-/// By the XDG rules; none where there is no home.
-pub(super) fn default_cache() -> Option<PathBuf> {
-    let absolute = |name| {
-        let path = std::env::var_os(name).map(PathBuf::from);
-        path.filter(|path| path.is_absolute())
-    };
-    let base = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")))?;
-    Some(base.join("instar"))
-}
-
-/// Ctrl-C or SIGTERM.
-struct Stop {
-    interrupt: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
-}
-
-impl Stop {
-    fn new() -> anyhow::Result<Self> {
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt()).context("listen for Ctrl-C")?,
-            terminate: signal(SignalKind::terminate()).context("listen for SIGTERM")?,
+            shut_down(admin, &env).await;
         })
-    }
-
-    async fn wait(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
+        .await
     }
 }
