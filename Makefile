@@ -5,12 +5,16 @@ CARGO ?= cargo
 INPUT ?=
 SECONDS_MAX ?= 25
 
-.PHONY: help demo test soak bench install format target
+.PHONY: help demo demo-swap fleet plugins test soak bench install format target
 
 help: ## lists the targets
-	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: target ## counts the words of a folder while the counter is replaced ten times a second; INPUT=DIR, SECONDS_MAX=N
+demo: target ## counts the words of a folder on a cluster whose master is swapped and whose parts are killed; INPUT=DIR
+	@$(CARGO) build --release --locked --package instar-host --bin instar --package instar-tests --bin demo
+	@./target/release/demo --instar ./target/release/instar $(if $(INPUT),--input "$(INPUT)")
+
+demo-swap: target ## counts the words of a folder while the counter is replaced ten times a second; INPUT=DIR, SECONDS_MAX=N
 	@$(CARGO) build --release --locked --package instar-host --bin instar --package instar-tests --bin swap-demo
 	@./target/release/swap-demo --instar ./target/release/instar \
 		$(if $(INPUT),--input "$(INPUT)") --seconds $(SECONDS_MAX)
@@ -27,6 +31,23 @@ soak: target ## swaps a loaded endpoint 10,000 times and counts what goes wrong
 
 bench: target ## tables of times beside a bare wasmtime call, a raw TCP ping-pong, and the same without swaps
 	$(CARGO) bench --locked --package instar-tests
+
+fleet: target ## measures one master with 10,000 workers and 1,000 applications
+	@$(CARGO) build --release --locked --package instar-host --bin instar --package instar-tests --bin fleet
+	@./target/release/fleet --instar ./target/release/instar
+
+# Package, feature, and name of the component.
+PLUGINS := master,spread-out,master master,consolidate,master-consolidate worker,,worker \
+	wordcount,driver,wordcount-driver wordcount,executor,wordcount-executor \
+	primes,driver,primes-driver primes,executor,primes-executor echo,,echo
+
+plugins: target ## builds the plugins to target/plugins/, to run, submit and swap them
+	@mkdir -p target/plugins
+	@set -e; for plugin in $(PLUGINS); do IFS=, read -r package feature name <<< "$$plugin"; \
+		$(CARGO) build --locked --profile guest --target wasm32-wasip2 --target-dir target/guest \
+			--package "$$package" --no-default-features --features "$$feature"; \
+		cp "target/guest/wasm32-wasip2/guest/$${package//-/_}.wasm" "target/plugins/$$name.wasm"; \
+	done; ls -l target/plugins
 
 install: target ## installs the one binary `instar`
 	$(CARGO) install --locked --path host

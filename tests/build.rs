@@ -9,9 +9,20 @@ use std::{env, fs};
 /// Package, feature, and the name under which `instar_tests::component` finds it.
 const COMPONENTS: &[(&str, Option<&str>, &str)] = &[
     ("echo", None, "echo"),
+    ("master", Some("spread-out"), "master"),
+    ("master", Some("consolidate"), "master-consolidate"),
+    ("worker", None, "worker"),
+    ("primes", Some("driver"), "primes-driver"),
+    ("primes", Some("executor"), "primes-executor"),
+    ("wordcount", Some("driver"), "wordcount-driver"),
+    ("wordcount", Some("executor"), "wordcount-executor"),
     ("wordcount", Some("v1"), "wordcount-v1"),
     ("wordcount", Some("v2"), "wordcount-v2"),
     ("wordcount", Some("v3"), "wordcount-v3"),
+    ("wordcount", Some("driver"), "wordcount-driver"),
+    ("wordcount", Some("executor"), "wordcount-executor"),
+    ("primes", Some("driver"), "primes-driver"),
+    ("primes", Some("executor"), "primes-executor"),
     ("fixture-probe", Some("v1"), "probe-v1"),
     ("fixture-probe", Some("v2"), "probe-v2"),
     ("fixture-probe", Some("faulty"), "probe-faulty"),
@@ -20,6 +31,13 @@ const COMPONENTS: &[(&str, Option<&str>, &str)] = &[
     ("fixture-wider", Some("narrow"), "wider-narrow"),
     ("fixture-wider", Some("wide"), "wider-wide"),
     ("fixture-probe", Some("slow-restore"), "probe-slow-restore"),
+    ("fixture-reader-writer", Some("v1"), "reader-writer-v1"),
+    ("fixture-reader-writer", Some("v2"), "reader-writer-v2"),
+    (
+        "fixture-reader-writer",
+        Some("faulty"),
+        "reader-writer-faulty",
+    ),
     ("fixture-load", Some("v1"), "load-v1"),
     ("fixture-load", Some("v2"), "load-v2"),
     ("fixture-load", Some("v3"), "load-v3"),
@@ -74,7 +92,13 @@ const COMPONENTS: &[(&str, Option<&str>, &str)] = &[
     ("fixture-bad", Some("trap-in-probe"), "bad-trap-in-probe"),
     ("fixture-bad", Some("other-world"), "bad-other-world"),
     ("fixture-contract-0-1-0", None, "contract-0-1-0"),
+    ("fixture-launcher", Some("v1"), "launcher-v1"),
+    ("fixture-launcher", Some("v2"), "launcher-v2"),
+    ("fixture-launcher", Some("fragile"), "launcher-fragile"),
 ];
+
+/// Packages with a `main`, which become commands instead of endpoints, and the name of each.
+const COMMANDS: &[(&str, &str)] = &[("fixture-job", "job")];
 
 fn main() -> Result<(), Box<dyn Error>> {
     let manifest = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
@@ -85,7 +109,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let target = root.join("target/guest");
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    for (package, feature, name) in COMPONENTS {
+    let components = COMPONENTS.iter().map(|(package, feature, name)| {
+        let file = package.replace('-', "_");
+        (package, *feature, name, file)
+    });
+    let commands = COMMANDS
+        .iter()
+        .map(|(package, name)| (package, None, name, (*package).to_owned()));
+    for (package, feature, name, file) in components.chain(commands) {
         let output = Command::new(&cargo)
             .args([
                 "build",
@@ -108,8 +139,9 @@ fn main() -> Result<(), Box<dyn Error>> {
             let text = String::from_utf8_lossy(&output.stderr);
             return Err(format!("cannot build the component `{name}`\n{text}").into());
         }
-        let file = format!("{}.wasm", package.replace('-', "_"));
-        let built = target.join("wasm32-wasip2/guest").join(file);
+        let built = target
+            .join("wasm32-wasip2/guest")
+            .join(format!("{file}.wasm"));
         fs::copy(built, out.join(format!("{name}.wasm")))?;
     }
     println!("cargo::rustc-env=INSTAR_COMPONENTS={}", out.display());

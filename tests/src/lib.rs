@@ -1,10 +1,20 @@
 //! Harness: what the integration tests, the benches and the demo share.
 
+pub mod cluster;
+
+pub mod component_master;
+
+pub mod corpus;
+
 pub mod load;
 
 pub mod neighbour;
 
+pub mod process;
+
 pub mod proxy;
+
+pub mod puppets;
 
 pub mod schedule;
 
@@ -54,10 +64,9 @@ pub fn component(name: &str) -> Code {
 pub fn engine() -> Engine {
     static ENGINE: OnceLock<Engine> = OnceLock::new();
     let make = || {
-        let cache = PathBuf::from(env!("INSTAR_COMPONENTS")).join("compiled");
         Engine::new(&EngineSettings {
             instances: 200,
-            cache: Some(cache),
+            cache: Some(process::compiled()),
         })
     };
     ENGINE

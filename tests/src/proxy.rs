@@ -1,6 +1,7 @@
 //! Proxy: a TCP way to a host that can be cut at any moment, as a network does.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::net::{TcpListener, TcpStream};
@@ -10,6 +11,7 @@ use tokio::task::{JoinHandle, JoinSet};
 pub struct Proxy {
     port: u16,
     connections: Arc<Mutex<JoinSet<()>>>,
+    accepted: Arc<AtomicUsize>,
     accepting: JoinHandle<()>,
 }
 
@@ -25,10 +27,12 @@ impl Proxy {
         };
         let port = listener.local_addr().map_or(0, |address| address.port());
         let connections = Arc::new(Mutex::new(JoinSet::new()));
+        let accepted = Arc::new(AtomicUsize::new(0));
         let accepting = tokio::spawn({
-            let connections = Arc::clone(&connections);
+            let (connections, accepted) = (Arc::clone(&connections), Arc::clone(&accepted));
             async move {
                 while let Ok((mut near, _)) = listener.accept().await {
+                    accepted.fetch_add(1, Ordering::Relaxed);
                     let both = async move {
                         if let Ok(mut far) = TcpStream::connect(to).await {
                             // A connection that breaks is what this is for.
@@ -44,6 +48,7 @@ impl Proxy {
         Self {
             port,
             connections,
+            accepted,
             accepting,
         }
     }
@@ -51,6 +56,11 @@ impl Proxy {
     /// The port of this end.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// How many connections were opened through it so far.
+    pub fn accepted(&self) -> usize {
+        self.accepted.load(Ordering::Relaxed)
     }
 
     /// Cuts all connections, whatever is under way on them, and waits until they are. New ones can be

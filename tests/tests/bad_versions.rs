@@ -185,7 +185,7 @@ bad! {
     a_component_with_nothing_in_it: bytes(b"\0asm\x0d\0\x01\0"), Before, "world";
     a_component_of_another_world: component("bad-other-world"), Before, "world";
     a_right_that_is_not_granted: component("bad-wants-registry"), Held, "registry";
-    a_right_that_no_host_knows: component("bad-unknown-right"), Before, "launch";
+    a_right_that_no_host_knows: component("bad-unknown-right"), Before, "teleport";
     a_trap_while_it_is_instantiated: component("bad-trap-at-load"), Before, "instantiate";
     an_endless_loop_while_it_is_instantiated: component("bad-spin-at-load"), Before, "instantiate";
     a_minimum_of_memory_beyond_the_limit: component("bad-large-memory"), Held, "memory";

@@ -321,7 +321,7 @@ async fn four_senders_lose_nothing_while_three_versions_take_turns() {
 /// What is wrong with each, where it is found, and a word of the reason.
 const BAD: [(&str, bool, &str); 6] = [
     ("bad-trap-in-describe", true, "asked to trap in describe"),
-    ("bad-unknown-right", true, "launch"),
+    ("bad-unknown-right", true, "teleport"),
     ("bad-unreadable-state", true, "99"),
     ("bad-trap-in-restore", false, "asked to trap in restore"),
     ("bad-spin-in-restore", false, "`restore`"),

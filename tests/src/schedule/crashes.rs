@@ -22,13 +22,20 @@ pub fn check(step: &Step, memory: &mut Memory) -> Result<(), String> {
 }
 
 fn rollbacks_are_of_the_last_flip(step: &Step) -> Result<(), String> {
+    // What a rollback would go back to. A refresh leaves it as it is: the probation goes on.
+    let mut back_to: Option<&str> = None;
     for pair in step.timeline.windows(2) {
         let [last, ran] = pair else { continue };
-        let fits = ran.from == last.version
-            && (ran.rolled_back.is_none()
-                || last.rolled_back.is_none() && ran.version == last.from);
+        let goes_back = ran.rolled_back.is_some();
+        let fits =
+            ran.from == last.version && (!goes_back || back_to == Some(ran.version.as_str()));
         if !fits {
             return Err(format!("{ran:?} is on record after {last:?}"));
+        }
+        match (goes_back, ran.version == ran.from) {
+            (true, _) => back_to = None,
+            (false, true) => {}
+            (false, false) => back_to = Some(&ran.from),
         }
     }
     let rollbacks = step.rollbacks();
@@ -184,6 +191,20 @@ mod tests {
         let mut step = rolled_back();
         step.mode.proving = Proving::Never;
         found(&step, "there is no probation");
+    }
+
+    #[test]
+    fn a_refresh_leaves_the_version_to_go_back_to_as_it_is() {
+        let mut step = rolled_back();
+        let refreshed = Ran {
+            from: "2.6.6".to_owned(),
+            ..step.timeline[1].clone()
+        };
+        step.timeline.insert(2, refreshed);
+        (step.before.flips, step.after.flips) = (2, 3);
+        assert_eq!(checked(&step), Ok(()));
+        step.timeline[3].version = "2.6.6".to_owned();
+        found(&step, "is on record after");
     }
 
     #[test]

@@ -13,8 +13,8 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use wordcount::{GetTotals, Line, Totals};
 
-use super::corpus::Lines;
 use super::wc::Wc;
+use instar_tests::corpus::Lines;
 
 /// After so many lines the totals are asked for.
 const LINES_PER_ASK: u64 = 32;

@@ -3,7 +3,6 @@
 //! its plugin directory. At the end nothing may be lost, doubled or out of order, and the count must
 //! be that of `wc -w` on the same bytes.
 
-mod corpus;
 mod feeder;
 mod host;
 mod report;
@@ -74,7 +73,7 @@ fn main() -> ExitCode {
 async fn run(args: Args) -> anyhow::Result<bool> {
     let input = match args.input {
         Some(input) => input,
-        None => corpus::registry_sources()?,
+        None => instar_tests::corpus::registry_sources()?,
     };
     if !input.is_dir() {
         bail!("{} is no folder; name one with INPUT=DIR", input.display());

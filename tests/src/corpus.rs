@@ -11,7 +11,10 @@ use anyhow::{Context as _, bail};
 const LINE_BYTES_MAX: usize = 64 << 10;
 
 /// The folder with the sources of all crates that cargo has unpacked here.
-pub(crate) fn registry_sources() -> anyhow::Result<PathBuf> {
+///
+/// # Errors
+/// There is none.
+pub fn registry_sources() -> anyhow::Result<PathBuf> {
     let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")));
     let sources = home.context("neither CARGO_HOME nor HOME is set")?;
@@ -26,14 +29,15 @@ pub(crate) fn registry_sources() -> anyhow::Result<PathBuf> {
 }
 
 /// The lines of all files below a folder, in the order of their paths. Reads one piece at a time.
-pub(crate) struct Lines {
+pub struct Lines {
     /// What is still to be read, last first.
     todo: Vec<PathBuf>,
     open: Option<BufReader<File>>,
 }
 
 impl Lines {
-    pub(crate) fn below(folder: &Path) -> Self {
+    /// Begins with the first file.
+    pub fn below(folder: &Path) -> Self {
         Self {
             todo: vec![folder.to_owned()],
             open: None,
@@ -43,7 +47,10 @@ impl Lines {
     /// Puts the next line into `line`, without its end. False after the last one.
     ///
     /// Files that cannot be read are told of and left out.
-    pub(crate) fn next(&mut self, line: &mut Vec<u8>) -> anyhow::Result<bool> {
+    ///
+    /// # Errors
+    /// None today; a reader may have some.
+    pub fn next(&mut self, line: &mut Vec<u8>) -> anyhow::Result<bool> {
         loop {
             if let Some(open) = &mut self.open {
                 if read_line(open, line).unwrap_or(false) {
