@@ -382,7 +382,13 @@ async fn a_supervised_driver_moves_to_another_worker_under_a_new_id_when_its_wor
         })
         .await;
     cluster.run("kill", &[&second]).await.unwrap();
-    drop(running);
+    // Who submitted it followed it.
+    let output = running.wait_with_output().await.unwrap();
+    assert!(
+        said(&output).contains(&format!("driver {second}: KILLED")),
+        "{}",
+        said(&output)
+    );
     cluster.stop().await.unwrap();
 }
 

@@ -114,6 +114,8 @@ pub struct DriverStatusResponse {
     pub message: String,
     /// With what it ended, if it did by itself.
     pub exit_status: Option<i32>,
+    /// The driver that runs in its place, where it is RELAUNCHING.
+    pub relaunched_as: Option<String>,
 }
 
 /// Client asks master: forget what has ended. Works in every state.

@@ -370,6 +370,7 @@ fn samples() -> Vec<Sample> {
             worker_host_port: Some(text("10.0.0.2:40001")),
             message: text(""),
             exit_status: None,
+            relaunched_as: Some(text("driver-2")),
         }),
         sample(RequestClearCompletedDriversAndApps {}),
         sample(ClearedCompleted {

@@ -39,6 +39,8 @@ pub struct Driver {
     pub message: String,
     /// With what it ended, if it did by itself.
     pub exit_status: Option<i32>,
+    /// The driver that runs in its place.
+    pub relaunched_as: Option<String>,
     /// Length of its entry.
     pub kept: u32,
 }
@@ -59,6 +61,7 @@ impl Driver {
             resources: Vec::new(),
             message: String::new(),
             exit_status: None,
+            relaunched_as: None,
             kept: 0,
         }
     }

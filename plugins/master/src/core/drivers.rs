@@ -123,7 +123,10 @@ impl Core {
         match self.new_driver(turn, description) {
             Ok(new) => {
                 let id = self.drivers.get(new).map(|driver| driver.id.clone());
-                let message = format!("{reason}; relaunched as {}", id.unwrap_or_default());
+                let message = format!("{reason}; relaunched as {}", id.as_deref().unwrap_or("?"));
+                if let Some(driver) = self.drivers.get_mut(key) {
+                    driver.relaunched_as = id;
+                }
                 self.end_driver(turn, key, DriverState::Relaunching, &message);
             }
             Err(failure) => {

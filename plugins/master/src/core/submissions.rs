@@ -158,6 +158,7 @@ impl Core {
                 worker_host_port: None,
                 message: not_alive(self.status),
                 exit_status: None,
+                relaunched_as: None,
             };
         }
         let active = self.drivers.by_id(&ask.driver_id);
@@ -180,6 +181,7 @@ impl Core {
                 .map(|driver| driver.message.clone())
                 .unwrap_or_default(),
             exit_status: driver.and_then(|driver| driver.exit_status),
+            relaunched_as: driver.and_then(|driver| driver.relaunched_as.clone()),
         }
     }
 

@@ -57,7 +57,18 @@ pub(super) async fn run(
         });
     }
     begun.driver_id = Some(driver_id.clone());
-    let ended = follow(submit, env, &driver_id, program, &bar).await;
+    let mut driver_id = driver_id;
+    let ended = loop {
+        let ended = follow(submit, env, &driver_id, program, &bar).await;
+        let next = ended
+            .as_ref()
+            .ok()
+            .and_then(|(status, _)| status.relaunched_as.clone());
+        let Some(next) = next else { break ended };
+        bar.says(&format!("driver {driver_id} is relaunched as {next}"));
+        begun.driver_id = Some(next.clone());
+        driver_id = next;
+    };
     let took = bar.ends();
     let (status, progress) = ended?;
     let state = status.state.unwrap_or(DriverState::Unknown);
