@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use app_client::Progress;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::count::Counts;
 
@@ -17,7 +17,8 @@ pub(crate) struct Story {
 impl Story {
     pub(crate) fn begin(input: &Path) -> Self {
         println!("counting the words of {}", input.display());
-        let bar = ProgressBar::no_length();
+        // Nothing is drawn before there is something to show.
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
         let template = "{elapsed_precise} [{bar:30}] {pos}/{len} splits, {msg}";
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style.progress_chars("=> "));
@@ -38,6 +39,9 @@ impl Story {
 
     /// How far the application is.
     pub(crate) fn shows(&self, progress: &Progress, since: Instant) {
+        if self.bar.length().is_none() {
+            self.bar.set_draw_target(ProgressDrawTarget::stderr());
+        }
         self.bar.set_length(progress.total);
         self.bar.set_position(progress.done);
         let megabytes = progress.bytes_done as f64 / 1e6;
