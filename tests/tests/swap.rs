@@ -201,6 +201,8 @@ async fn a_turn_that_does_not_end_within_the_drain_limit_gives_the_swap_up() {
     settings.limits.drain = Duration::from_millis(50);
     settings.limits.turn = Duration::from_millis(500);
     let probe = probe_with(&env, "p", settings).await;
+    // Compiled before, so that the swap comes while the turn runs.
+    env.inspect(&component("probe-v2")).await.unwrap();
     let spinning = probe.ask_abortable(message(&Spin { turns: u64::MAX }));
     open_calls(&env, "p", 1).await;
     let error = env
