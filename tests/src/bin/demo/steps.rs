@@ -19,6 +19,9 @@ use super::story::Story;
 /// How often the driver is asked how far it is.
 const POLL: Duration = Duration::from_millis(20);
 
+/// The longest that no split may be done.
+const STALLED_MAX: Duration = Duration::from_secs(120);
+
 /// What happens, after how many of hundred splits.
 const STEPS: [(u64, Step); 4] = [
     (10, Step::Swap("master-consolidate")),
@@ -69,6 +72,7 @@ pub(crate) async fn count(
     story.step("application registered", app.id.clone());
     let driver: EndpointAddress = app.driver.to_string().parse()?;
     let (mut steps, mut since) = (STEPS.iter(), None);
+    let mut moved = (0, Instant::now());
     let mut next = steps.next();
     while next.is_some() || since.is_none() {
         let driver = cluster.env.reference(driver.clone());
@@ -78,6 +82,7 @@ pub(crate) async fn count(
         if let Some(reason) = &progress.failed {
             anyhow::bail!("the word count failed: {reason}");
         }
+        goes_on(&mut moved, &progress)?;
         if progress.slots > 0 && since.is_none() {
             since = Some(Instant::now());
             story.step("executors are ready", format!("{} slots", progress.slots));
@@ -101,7 +106,10 @@ pub(crate) async fn count(
         // The bar goes on until the driver has ended.
         let reference = cluster.env.reference(driver.clone());
         match (ask(&reference, &GetProgress {}).await, since) {
-            (Ok(progress), Some(since)) => story.shows(&progress, since),
+            (Ok(progress), Some(since)) => {
+                goes_on(&mut moved, &progress)?;
+                story.shows(&progress, since);
+            }
             _ => break submitted.wait_with_output().await?,
         }
         tokio::time::sleep(POLL).await;
@@ -123,6 +131,22 @@ pub(crate) async fn count(
         format!("{seconds:.1} s, {rate:.0} MB/s"),
     );
     Ok(counted)
+}
+
+/// Fails where nothing was done for too long. `moved`: splits that were done, and since when.
+fn goes_on(moved: &mut (u64, Instant), progress: &Progress) -> anyhow::Result<()> {
+    if progress.done > moved.0 {
+        *moved = (progress.done, Instant::now());
+    }
+    anyhow::ensure!(
+        moved.1.elapsed() < STALLED_MAX,
+        "no split was done for {STALLED_MAX:?}, after {} of {} (phase `{}`, {} slots)",
+        progress.done,
+        progress.total,
+        progress.phase,
+        progress.slots
+    );
+    Ok(())
 }
 
 fn submit(cluster: &Cluster, input: &Path, split_mb: u32) -> anyhow::Result<Child> {
