@@ -145,7 +145,7 @@ where
     }
     let all_failed = failures.len() == masters.0.len();
     let text = match reasons.as_slice() {
-        [one] if all_failed => format!("ask the master {one}"),
+        [_] if all_failed => format!("ask the master {masters}"),
         _ => format!(
             "no master leads; name all of them with --master: {}",
             reasons.join("; ")
