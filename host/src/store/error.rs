@@ -50,4 +50,12 @@ pub enum StoreError {
         /// Ours.
         known: u64,
     },
+    /// ZooKeeper can never be used as it is set; correct that.
+    #[error("cannot keep anything in ZooKeeper at {url}: {reason}")]
+    ZooKeeper {
+        /// Its servers.
+        url: String,
+        /// What is wrong.
+        reason: String,
+    },
 }

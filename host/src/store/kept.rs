@@ -40,6 +40,13 @@ impl Kept {
         }
     }
 
+    /// [`Kept::found`], of one endpoint.
+    pub(super) fn found_of(&mut self, endpoint: &str, durable: Sizes) {
+        let of = self.endpoints.entry(endpoint.to_owned()).or_default();
+        of.durable = durable;
+        of.count();
+    }
+
     /// Notes a write that waits from now on, and numbers it.
     pub(super) fn begin(
         &mut self,
@@ -92,6 +99,17 @@ impl Kept {
 
     pub(super) fn size_of(&self, endpoint: &str, name: &str) -> Option<usize> {
         self.endpoints.get(endpoint)?.size_of(name)
+    }
+
+    /// Whether there is a durable value of this name, whatever waits.
+    pub(super) fn is_durable(&self, endpoint: &str, name: &str) -> bool {
+        let of = self.endpoints.get(endpoint);
+        of.is_some_and(|of| of.durable.contains_key(name))
+    }
+
+    /// The number of the last write that began.
+    pub(super) fn last(&self) -> u64 {
+        self.last
     }
 
     pub(super) fn usage(&self, endpoint: &str) -> Usage {

@@ -1,36 +1,35 @@
-//! Store: values of endpoints that outlive the process. One file, one writer.
+//! Store: values of endpoints that outlive the process. Two backends: a file of this host alone, and nodes
+//! in ZooKeeper, which hosts share and to which only the one writes that leads.
 //!
-//! Before it: the effects of a turn ([`crate::endpoint`]). After it: `file`, the file itself.
+//! Before it: the effects of a turn ([`crate::endpoint`]). After it: `file` or `zookeeper`.
 //!
 //! Invariants
 //! 1. A write that is told to be durable survives the end of this process at any instant, however it ends.
-//! 2. A write is durable as a whole or not at all, and writes become durable in the order in which they
-//!    were submitted.
-//! 3. Nobody waits for the disk but the writer's own thread and whoever waits for a [`Ticket`].
-//!
-//! All writes that wait are one commit: with many at once, each costs a fraction of one.
+//! 2. A write is durable as a whole or not at all, and writes of an endpoint become durable in the order in
+//!    which they were submitted.
+//! 3. Nobody waits for the disk but the backend itself and whoever waits for a [`Ticket`].
 //!
 //! Not here: what a turn does while it waits.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, mpsc};
-use std::thread::JoinHandle;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use redb::Database;
 use tokio::sync::oneshot;
 
-use self::kept::Kept;
-use self::writer::Order;
+use self::file::FileStore;
+use self::limits::Bounds;
+use self::zookeeper::ZooKeeperStore;
 use crate::error::RpcError;
+use crate::zookeeper::ZooKeeperSettings;
 
 mod error;
 mod file;
 mod kept;
 pub mod limits;
-mod writer;
 mod writes;
+mod zookeeper;
 
 pub use self::error::StoreError;
 pub use self::writes::{Usage, Writes};
@@ -38,19 +37,29 @@ pub use self::writes::{Usage, Writes};
 /// The code of failures of the store.
 pub(crate) const PERSISTENCE: &str = "persistence";
 
-/// A store. The file belongs to it until [`Store::close`], or until it is dropped, which blocks then.
-pub(crate) struct Store {
-    shared: Arc<Shared>,
-    orders: mpsc::Sender<Order>,
-    writer: Mutex<Option<JoinHandle<()>>>,
+/// Where endpoints keep what outlives the process.
+#[derive(Clone, Debug)]
+pub enum StoreSettings {
+    /// A directory of this host alone. It is made, for this user alone, where it is missing.
+    Directory(PathBuf),
+    /// Nodes in ZooKeeper, which several hosts share: an endpoint writes only while it leads.
+    ZooKeeper(ZooKeeperSettings),
 }
 
-/// What the writer and those who read have in common.
-struct Shared {
-    path: PathBuf,
-    kept: Mutex<Kept>,
-    /// None: closed, or a write failed and the file could not be opened again yet.
-    database: RwLock<Option<Database>>,
+impl From<PathBuf> for StoreSettings {
+    fn from(directory: PathBuf) -> Self {
+        Self::Directory(directory)
+    }
+}
+
+/// A store.
+pub(crate) struct Store {
+    backend: Backend,
+}
+
+enum Backend {
+    File(Arc<FileStore>),
+    ZooKeeper(ZooKeeperStore),
 }
 
 /// The store as one endpoint sees it: names are its own.
@@ -63,54 +72,42 @@ pub struct EndpointStore {
 /// A write that is on its way.
 #[derive(Debug)]
 pub struct Ticket {
-    told: oneshot::Receiver<Result<(), Arc<str>>>,
+    told: oneshot::Receiver<Result<(), RpcError>>,
 }
 
 impl Store {
-    /// Opens the store in a directory, which is made where it is missing. Blocks.
-    pub(crate) fn open(directory: &Path) -> Result<Self, StoreError> {
-        let lock = file::take(directory)?;
-        let path = file::path_in(directory);
-        let opened = file::open(&path)?;
-        let mut kept = Kept::default();
-        kept.found(opened.sizes);
-        let shared = Arc::new(Shared {
-            path: path.clone(),
-            kept: Mutex::new(kept),
-            database: RwLock::new(Some(opened.database)),
-        });
-        let (orders, queue) = mpsc::channel();
-        let writer = {
-            let shared = Arc::clone(&shared);
-            let commit = opened.commit;
-            std::thread::Builder::new()
-                .name("instar-store".to_owned())
-                .spawn(move || writer::run(&shared, &queue, commit, lock))
+    /// Opens the store. One in ZooKeeper is opened though no server answers: it is used once one does.
+    ///
+    /// # Cancellation
+    /// Dropping the future closes what was opened.
+    pub(crate) async fn open(settings: StoreSettings) -> Result<Arc<Self>, StoreError> {
+        let backend = match settings {
+            StoreSettings::Directory(directory) => {
+                let path = directory.clone();
+                let opening = tokio::task::spawn_blocking(move || FileStore::open(&directory));
+                let opened = opening.await.unwrap_or_else(|error| {
+                    let source = std::io::Error::other(error);
+                    Err(StoreError::Unusable { path, source })
+                });
+                Backend::File(Arc::new(opened?))
+            }
+            StoreSettings::ZooKeeper(settings) => {
+                Backend::ZooKeeper(ZooKeeperStore::open(&settings)?)
+            }
         };
-        let writer = writer.map_err(|source| StoreError::Unusable { path, source })?;
-        Ok(Self {
-            shared,
-            orders,
-            writer: Mutex::new(Some(writer)),
-        })
+        Ok(Arc::new(Self { backend }))
     }
 
-    /// [`Store::open`], on a thread on which it may block.
-    pub(crate) async fn open_aside(directory: PathBuf) -> Result<Arc<Self>, StoreError> {
-        let path = directory.clone();
-        let opening = tokio::task::spawn_blocking(move || Self::open(&directory));
-        let opened = opening.await.unwrap_or_else(|error| {
-            let source = std::io::Error::other(error);
-            Err(StoreError::Unusable { path, source })
-        });
-        opened.map(Arc::new)
-    }
-
-    /// [`Store::close`], on a thread on which it may block.
-    pub(crate) async fn close_aside(self: &Arc<Self>) {
-        let this = Arc::clone(self);
-        // An error means that the runtime ends, and this process with it.
-        let _ = tokio::task::spawn_blocking(move || this.close()).await;
+    /// Writes what waits, and gives back what is open. What is submitted after it fails.
+    pub(crate) async fn close(&self) {
+        match &self.backend {
+            Backend::File(file) => {
+                let file = Arc::clone(file);
+                // An error means that the runtime ends, and this process with it.
+                let _ = tokio::task::spawn_blocking(move || file.close()).await;
+            }
+            Backend::ZooKeeper(store) => store.close().await,
+        }
     }
 
     /// The store for one endpoint.
@@ -120,52 +117,63 @@ impl Store {
             endpoint: endpoint.into(),
         }
     }
-
-    /// Writes what waits, and gives the file back. Blocks. What is submitted after it fails.
-    pub(crate) fn close(&self) {
-        // An error means that the writer has ended, which is what is wanted.
-        let _ = self.orders.send(Order::Close);
-        if let Some(writer) = lock(&self.writer).take() {
-            let _ = writer.join();
-        }
-    }
-}
-
-impl Drop for Store {
-    /// The file is given back when this returns, so that it can be opened anew at once.
-    fn drop(&mut self) {
-        self.close();
-    }
 }
 
 impl EndpointStore {
     /// Begins to write. Never blocks; the order of calls is the order of writes.
-    pub(crate) fn submit(&self, writes: Writes) -> Ticket {
-        let (tell, told) = oneshot::channel();
-        // Numbered and queued under one lock: the numbers are in the order of the queue.
-        let mut kept = lock(&self.store.shared.kept);
-        let number = kept.begin(&self.endpoint, writes.all());
-        let write = writer::Write {
-            endpoint: Arc::clone(&self.endpoint),
-            number,
-            writes,
-            tell,
-        };
-        let sent = self.store.orders.send(Order::Write(write));
-        if let Err(mpsc::SendError(Order::Write(write))) = sent {
-            kept.end(&self.endpoint, number, write.writes.all(), false);
-            // Dropping it tells that the store is closed.
+    ///
+    /// `fence`: the node that proves the term under which this was decided ([`Term::fence`]). A file needs
+    /// none, as it has one writer by its lock; ZooKeeper writes nothing without one, and nothing once the
+    /// node is gone.
+    ///
+    /// [`Term::fence`]: crate::election::leadership::Term::fence
+    pub(crate) fn submit(&self, writes: Writes, fence: Option<Arc<str>>) -> Ticket {
+        match &self.store.backend {
+            Backend::File(file) => file.submit(&self.endpoint, writes),
+            Backend::ZooKeeper(store) => store.submit(&self.endpoint, writes, fence),
         }
-        Ticket { told }
+    }
+
+    /// Whether something written under this fence can become durable. To be asked at once, when a guest
+    /// persists; [`EndpointStore::submit`] finds out the same later.
+    ///
+    /// # Errors
+    /// [`RpcError::Denied`]: others write to this store, and this endpoint does not lead.
+    pub(crate) fn check_writable(&self, fence: Option<&str>) -> Result<(), RpcError> {
+        match &self.store.backend {
+            Backend::File(_) => Ok(()),
+            Backend::ZooKeeper(store) => store.check_writable(fence),
+        }
     }
 
     pub(crate) fn size_of(&self, name: &str) -> Option<usize> {
-        lock(&self.store.shared.kept).size_of(&self.endpoint, name)
+        match &self.store.backend {
+            Backend::File(file) => file.size_of(&self.endpoint, name),
+            Backend::ZooKeeper(store) => store.size_of(&self.endpoint, name),
+        }
     }
 
     /// What the endpoint keeps, what waits counted.
     pub(crate) fn usage(&self) -> Usage {
-        lock(&self.store.shared.kept).usage(&self.endpoint)
+        match &self.store.backend {
+            Backend::File(file) => file.usage(&self.endpoint),
+            Backend::ZooKeeper(store) => store.usage(&self.endpoint),
+        }
+    }
+
+    fn bounds(&self) -> Bounds {
+        match &self.store.backend {
+            Backend::File(_) => Bounds::FILE,
+            Backend::ZooKeeper(_) => Bounds::ZOOKEEPER,
+        }
+    }
+
+    /// What it costs of a turn's bytes to write a value of this size.
+    fn cost(&self, name: &str, size: usize) -> usize {
+        match &self.store.backend {
+            Backend::File(_) => name.len().saturating_add(size),
+            Backend::ZooKeeper(store) => store.cost(&self.endpoint, name, size),
+        }
     }
 
     /// The values whose names begin with `prefix`: what is durable, and what was submitted.
@@ -176,37 +184,18 @@ impl EndpointStore {
     /// # Cancellation
     /// Safe.
     pub(crate) async fn read(&self, prefix: &str) -> Result<BTreeMap<String, Bytes>, RpcError> {
-        let (this, prefix) = (self.clone(), prefix.to_owned());
-        let reading = tokio::task::spawn_blocking(move || this.read_blocking(&prefix));
-        reading
-            .await
-            .unwrap_or_else(|error| Err(failure(&format!("reading was broken off: {error}"))))
-    }
-
-    fn read_blocking(&self, prefix: &str) -> Result<BTreeMap<String, Bytes>, RpcError> {
-        let shared = &self.store.shared;
-        // First what waits: what becomes durable between the two is then in both.
-        let waiting = lock(&shared.kept).waiting(&self.endpoint, prefix);
-        let database = shared.database.read();
-        let database = database.unwrap_or_else(PoisonError::into_inner);
-        let Some(database) = &*database else {
-            return Err(failure("the file is not open"));
-        };
-        let found = file::read(database, &self.endpoint, prefix);
-        let found = found.map_err(|error| failure(&error.to_string()))?;
-        let mut found = found.ok_or_else(|| RpcError::TooLarge {
-            what: format!("what is kept under names that begin with `{prefix}`"),
-            bytes: limits::READ_BYTES_MAX as u64 + 1,
-            limit: limits::READ_BYTES_MAX as u64,
-            setting: "store: largest read".to_owned(),
-        })?;
-        for (name, value) in waiting {
-            match value {
-                Some(value) => drop(found.insert(name, value)),
-                None => drop(found.remove(&name)),
+        match &self.store.backend {
+            Backend::File(file) => {
+                let (file, endpoint) = (Arc::clone(file), Arc::clone(&self.endpoint));
+                let prefix = prefix.to_owned();
+                let reading = tokio::task::spawn_blocking(move || file.read(&endpoint, &prefix));
+                let read = reading.await;
+                read.unwrap_or_else(|error| {
+                    Err(failure(&format!("reading was broken off: {error}")))
+                })
             }
+            Backend::ZooKeeper(store) => store.read(&self.endpoint, prefix).await,
         }
-        Ok(found)
     }
 }
 
@@ -214,7 +203,7 @@ impl Ticket {
     /// How the write ended; `None` while it waits.
     pub(crate) fn look(&mut self) -> Option<Result<(), RpcError>> {
         match self.told.try_recv() {
-            Ok(outcome) => Some(outcome.map_err(|reason| failure(&reason))),
+            Ok(outcome) => Some(outcome),
             Err(oneshot::error::TryRecvError::Empty) => None,
             Err(oneshot::error::TryRecvError::Closed) => Some(Err(failure("it is closed"))),
         }
@@ -226,7 +215,7 @@ impl Ticket {
     /// Safe.
     pub(crate) async fn wait(&mut self) -> Result<(), RpcError> {
         match (&mut self.told).await {
-            Ok(outcome) => outcome.map_err(|reason| failure(&reason)),
+            Ok(outcome) => outcome,
             Err(_) => Err(failure("it is closed")),
         }
     }
@@ -249,8 +238,8 @@ fn failure(reason: &str) -> RpcError {
 /// What an endpoint is told whose host has no store.
 pub(crate) fn no_store() -> RpcError {
     RpcError::Denied {
-        reason: "this host has no store; start it with one (`instar up --store`, `instar master \
-                 --recovery-mode filesystem`, or `RpcSettings::store`)"
+        reason: "this host has no store; start it with one (`--recovery-mode zookeeper`, `instar up --store`, \
+                 `instar master --recovery-mode filesystem`, or `RpcSettings::store`)"
             .to_owned(),
     }
 }

@@ -1,11 +1,15 @@
 //! A store by itself. With endpoints, and killed: `tests/tests/persistence.rs`.
 
+use std::path::Path;
 use std::time::Duration;
+
+use redb::Database;
 
 use super::*;
 
 fn open(directory: &Path) -> Arc<Store> {
-    Arc::new(Store::open(directory).unwrap())
+    let backend = Backend::File(Arc::new(FileStore::open(directory).unwrap()));
+    Arc::new(Store { backend })
 }
 
 fn writes(kept: &EndpointStore, of: &[(&str, Option<&'static str>)]) -> Writes {
@@ -45,22 +49,25 @@ async fn what_was_submitted_is_read_at_once_and_what_was_written_after_reopening
     let mut tickets = Vec::new();
     for round in ["1", "2", "3"] {
         let round: &'static str = round;
-        tickets.push(kept.submit(writes(&kept, &[("a", Some(round)), ("gone", Some("x"))])));
+        tickets.push(kept.submit(
+            writes(&kept, &[("a", Some(round)), ("gone", Some("x"))]),
+            None,
+        ));
         assert_eq!(all(&kept).await, pairs(&[("a", round), ("gone", "x")]));
     }
-    tickets.push(kept.submit(writes(&kept, &[("gone", None), ("never", None)])));
+    tickets.push(kept.submit(writes(&kept, &[("gone", None), ("never", None)]), None));
     assert_eq!(all(&kept).await, pairs(&[("a", "3")]));
     for ticket in tickets {
         written(ticket).await.unwrap();
     }
     let usage = kept.usage();
     assert_eq!((usage.entries, usage.bytes), (1, 2));
-    store.close();
+    store.close().await;
     let store = open(folder.path());
     let kept = store.of("e");
     assert_eq!(kept.usage(), usage);
     assert_eq!(all(&kept).await, pairs(&[("a", "3")]));
-    store.close();
+    store.close().await;
 }
 
 #[tokio::test]
@@ -73,14 +80,14 @@ async fn closing_writes_what_waits_and_what_comes_later_fails() {
             let mut writes = Writes::default();
             let value = Some(Bytes::from("v"));
             writes.put(&kept, format!("{number}"), value).unwrap();
-            kept.submit(writes)
+            kept.submit(writes, None)
         })
         .collect();
-    store.close();
+    store.close().await;
     for ticket in tickets {
         written(ticket).await.unwrap();
     }
-    let late = kept.submit(writes(&kept, &[("late", Some("v"))]));
+    let late = kept.submit(writes(&kept, &[("late", Some("v"))]), None);
     assert_eq!(written(late).await.unwrap_err().code(), "persistence");
     assert_eq!(kept.read("").await.unwrap_err().code(), "persistence");
     assert_eq!(kept.usage().entries, 200, "what failed is not kept");
@@ -104,7 +111,7 @@ async fn within_the_limit_a_value_can_always_be_replaced() {
     };
     assert_eq!(more(&mut writes, "more").unwrap_err().code(), "denied");
     more(&mut writes, "7").unwrap();
-    written(kept.submit(writes)).await.unwrap();
+    written(kept.submit(writes, None)).await.unwrap();
     let mut writes = Writes::default();
     assert_eq!(more(&mut writes, "more").unwrap_err().code(), "denied");
     more(&mut writes, "7").unwrap();
@@ -141,8 +148,8 @@ async fn a_turn_has_a_limit_of_its_own() {
 #[test]
 fn a_file_of_a_later_format_is_left_alone() {
     let folder = tempfile::tempdir().unwrap();
-    open(folder.path()).close();
-    let path = file::path_in(folder.path());
+    drop(open(folder.path()));
+    let path = file::table::path_in(folder.path());
     let about = redb::TableDefinition::<'_, &str, u64>::new("about");
     let database = Database::open(&path).unwrap();
     let writing = database.begin_write().unwrap();
@@ -153,7 +160,7 @@ fn a_file_of_a_later_format_is_left_alone() {
         .unwrap();
     writing.commit().unwrap();
     drop(database);
-    let error = Store::open(folder.path()).err().unwrap();
+    let error = FileStore::open(folder.path()).err().unwrap();
     assert!(
         matches!(
             error,
@@ -170,9 +177,9 @@ fn a_file_of_a_later_format_is_left_alone() {
 #[test]
 fn a_store_whose_making_was_cut_short_is_made_again() {
     let folder = tempfile::tempdir().unwrap();
-    let half = file::path_in(folder.path()).with_extension("new");
+    let half = file::table::path_in(folder.path()).with_extension("new");
     std::fs::write(&half, "half of it").unwrap();
-    open(folder.path()).close();
+    drop(open(folder.path()));
     assert!(!half.exists());
 }
 
@@ -182,7 +189,71 @@ fn a_directory_that_cannot_be_used_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("file");
     std::fs::write(&path, "").unwrap();
-    let error = Store::open(&path.join("below")).err().unwrap();
+    let error = FileStore::open(&path.join("below")).err().unwrap();
     assert!(matches!(error, StoreError::Unusable { .. }), "{error}");
     assert!(error.to_string().contains("file/below"), "{error}");
+}
+
+/// Bytes that change while the file is open: whoever reads is told or gets values, the process goes on, and
+/// opening it anew says that it is damaged, or all is there; nothing is deleted.
+#[tokio::test]
+async fn a_file_that_is_damaged_while_it_is_open_ends_nothing() {
+    use std::os::unix::fs::FileExt as _;
+    let given = std::env::var("INSTAR_SEED").ok();
+    let given = given.and_then(|seed| seed.parse().ok());
+    let seed = given.unwrap_or_else(|| u64::from(std::process::id()));
+    println!("INSTAR_SEED={seed}");
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut below = |bound: u64| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state % bound
+    };
+    for _ in 0..3 {
+        let folder = tempfile::tempdir().unwrap();
+        let path = file::table::path_in(folder.path());
+        let store = open(folder.path());
+        let kept = store.of("e");
+        let mut writes = Writes::default();
+        // More than the library keeps in memory.
+        for number in 0..320 {
+            let value = Some(Bytes::from(vec![7; 64 << 10]));
+            writes.put(&kept, format!("{number}"), value).unwrap();
+        }
+        written(kept.submit(writes, None)).await.unwrap();
+        let damaged = std::fs::File::options().write(true).open(&path).unwrap();
+        let length = damaged.metadata().unwrap().len();
+        for _ in 0..1 + below(200) {
+            damaged
+                .write_all_at(&[0xa5; 64], below(length - 64))
+                .unwrap();
+        }
+        match kept.read("").await {
+            Ok(_) => {}
+            Err(error) => assert_eq!(error.code(), "persistence", "INSTAR_SEED={seed}: {error}"),
+        }
+        let mut more = Writes::default();
+        more.put(&kept, "more".to_owned(), Some("v".into()))
+            .unwrap();
+        let more = written(kept.submit(more, None)).await;
+        store.close().await;
+        match FileStore::open(folder.path()) {
+            Ok(opened) => {
+                let found = opened.read("e", "").unwrap();
+                let expected = 320 + usize::from(more.is_ok());
+                assert_eq!(found.len(), expected, "INSTAR_SEED={seed}");
+            }
+            Err(error) => {
+                assert!(
+                    matches!(error, StoreError::Damaged { .. }),
+                    "INSTAR_SEED={seed}: {error}"
+                );
+                assert!(
+                    std::fs::metadata(&path).unwrap().len() >= length,
+                    "INSTAR_SEED={seed}"
+                );
+            }
+        }
+    }
 }

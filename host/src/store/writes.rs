@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::EndpointStore;
-use super::limits::{BYTES_MAX, ENTRIES_MAX, NAME_BYTES_MAX, TURN_BYTES_MAX, VALUE_BYTES_MAX};
+use super::limits::{BYTES_MAX, ENTRIES_MAX, NAME_BYTES_MAX};
 use crate::error::RpcError;
 
 /// What a turn writes: name to value, or to nothing where it is forgotten. All of it becomes durable, or
@@ -13,7 +13,7 @@ use crate::error::RpcError;
 #[derive(Debug, Default)]
 pub struct Writes {
     writes: BTreeMap<String, Option<Bytes>>,
-    /// Of the names and values above.
+    /// What the names and values above cost.
     bytes: usize,
     /// What the endpoint keeps more with them than before.
     more_entries: isize,
@@ -52,10 +52,17 @@ impl Writes {
                 "name of a value",
             ));
         }
+        let bounds = kept.bounds();
         let size = value.as_ref().map(Bytes::len);
-        if let Some(size) = size.filter(|size| *size > VALUE_BYTES_MAX) {
+        if let Some(size) = size.filter(|size| *size > bounds.value_bytes_max) {
             let what = format!("the value `{name}`");
-            return Err(too_large(what, size, VALUE_BYTES_MAX, "value"));
+            let setting = format!("value {}", bounds.place);
+            return Err(too_large(
+                what,
+                size,
+                bounds.value_bytes_max,
+                setting.trim(),
+            ));
         }
         let in_turn = self.writes.get(&name);
         let before = match in_turn {
@@ -63,11 +70,18 @@ impl Writes {
             None => kept.size_of(&name),
         };
         let cost = |size: usize| name.len().saturating_add(size);
-        let replaced = in_turn.map_or(0, |value| cost(value.as_ref().map_or(0, Bytes::len)));
-        let bytes = self.bytes - replaced + cost(size.unwrap_or(0));
-        if bytes > TURN_BYTES_MAX {
+        let in_store = |size: Option<usize>| kept.cost(&name, size.unwrap_or(0));
+        let replaced = in_turn.map_or(0, |value| in_store(value.as_ref().map(Bytes::len)));
+        let bytes = self.bytes - replaced + in_store(size);
+        if bytes > bounds.turn_bytes_max {
             let what = "what this turn persists".to_owned();
-            return Err(too_large(what, bytes, TURN_BYTES_MAX, "turn"));
+            let setting = format!("turn {}", bounds.place);
+            return Err(too_large(
+                what,
+                bytes,
+                bounds.turn_bytes_max,
+                setting.trim(),
+            ));
         }
         let (was, is) = (before.map_or(0, cost), size.map_or(0, cost));
         let more_entries =
@@ -91,7 +105,7 @@ impl Writes {
         self.writes.is_empty()
     }
 
-    /// Bytes of all names and values.
+    /// Bytes of all names and values, and what the store needs beside them.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
@@ -99,6 +113,27 @@ impl Writes {
     /// Name to value, or to nothing where it is forgotten.
     pub fn all(&self) -> &BTreeMap<String, Option<Bytes>> {
         &self.writes
+    }
+}
+
+#[cfg(test)]
+impl Writes {
+    /// Without looking at any bound.
+    pub(super) fn of(writes: &[(&str, Option<&str>)]) -> Self {
+        let writes: BTreeMap<_, _> = writes
+            .iter()
+            .map(|(name, value)| {
+                let value = value.map(|value| Bytes::copy_from_slice(value.as_bytes()));
+                ((*name).to_owned(), value)
+            })
+            .collect();
+        let size = |value: &Option<Bytes>| value.as_ref().map_or(0, Bytes::len);
+        let bytes = writes.iter().map(|(name, value)| name.len() + size(value));
+        Self {
+            bytes: bytes.sum(),
+            writes,
+            ..Self::default()
+        }
     }
 }
 

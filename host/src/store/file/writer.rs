@@ -9,11 +9,12 @@ use std::sync::{Arc, PoisonError, mpsc};
 
 use tokio::sync::oneshot;
 
-use super::limits::GROUP_BYTES_MAX;
-use super::writes::Writes;
-use super::{Shared, file, lock};
+use super::{Shared, table};
 use crate::dir_lock::Taken;
-use crate::error::with_causes;
+use crate::error::{RpcError, with_causes};
+use crate::store::limits::GROUP_BYTES_MAX;
+use crate::store::writes::Writes;
+use crate::store::{failure, lock};
 
 /// What the writer is to do.
 pub(super) enum Order {
@@ -26,7 +27,7 @@ pub(super) struct Write {
     pub(super) endpoint: Arc<str>,
     pub(super) number: u64,
     pub(super) writes: Writes,
-    pub(super) tell: oneshot::Sender<Result<(), Arc<str>>>,
+    pub(super) tell: oneshot::Sender<Result<(), RpcError>>,
 }
 
 /// Writes until it is told to end, or nobody is left who could tell. `commit`: the last one in the file.
@@ -100,7 +101,7 @@ impl Shared {
             .iter()
             .map(|write| (&*write.endpoint, write.writes.all()));
         // A panic in the library must not end the writer: who waits would be told that all is closed.
-        let written = catch_unwind(AssertUnwindSafe(|| file::write(database, commit, writes)));
+        let written = catch_unwind(AssertUnwindSafe(|| table::write(database, commit, writes)));
         match written {
             Ok(written) => written.map_err(|error| error.to_string()),
             Err(_) => Err("the library that writes it gave up".to_owned()),
@@ -114,7 +115,7 @@ impl Shared {
             .write()
             .unwrap_or_else(PoisonError::into_inner);
         *database = None;
-        match file::open(&self.path) {
+        match table::open(&self.path) {
             Ok(opened) => {
                 *database = Some(opened.database);
                 lock(&self.kept).found(opened.sizes);
@@ -139,7 +140,8 @@ impl Shared {
         drop(kept);
         for write in group {
             // Whoever wrote it may have ended.
-            let _ = write.tell.send(outcome.clone());
+            let outcome = outcome.clone().map_err(|reason| failure(&reason));
+            let _ = write.tell.send(outcome);
         }
     }
 }

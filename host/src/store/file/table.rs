@@ -20,10 +20,10 @@ use redb::{
     TableDefinition,
 };
 
-use super::error::StoreError;
-use super::kept::Sizes;
-use super::limits::{CACHE_BYTES, READ_BYTES_MAX};
 use crate::dir_lock::{self, NotTaken, Taken};
+use crate::store::error::StoreError;
+use crate::store::kept::Sizes;
+use crate::store::limits::{CACHE_BYTES, READ_BYTES_MAX};
 
 const VALUES: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("values");
 const ABOUT: TableDefinition<'_, &str, u64> = TableDefinition::new("about");
@@ -47,7 +47,7 @@ pub(super) struct Opened {
 }
 
 /// The file in which a store in `directory` has its values.
-pub(super) fn path_in(directory: &Path) -> PathBuf {
+pub(in crate::store) fn path_in(directory: &Path) -> PathBuf {
     directory.join("store.redb")
 }
 
