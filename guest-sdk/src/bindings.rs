@@ -10,7 +10,7 @@
 wit_bindgen::generate!({
     path: "../wit",
     // The largest world: an interface whose functions nobody calls is left out of the component.
-    world: "plugin-with-everything",
+    world: "plugin-that-keeps-entries",
     pub_export_macro: true,
     export_macro_name: "export_component",
     default_bindings_module: "instar_sdk::bindings",

@@ -1,6 +1,7 @@
 //! Component: what the exports of a component do. Only on wasm; [`crate::export`] writes the exports.
 
 use crate::bindings::exports::instar::endpoint::endpoint as export;
+use crate::bindings::exports::instar::endpoint::entries as wit_entries;
 use crate::bindings::instar::endpoint::description as wit;
 use crate::runtime::Runtime;
 use crate::{Endpoint, convert, endpoint};
@@ -9,6 +10,14 @@ use std::rc::Rc;
 /// What the endpoint says of itself.
 pub fn metadata<E: Endpoint>() -> wit::Metadata {
     convert::metadata_out(endpoint::metadata_of::<E>())
+}
+
+/// In which formats it keeps what it persists.
+pub fn entries<E: Endpoint>() -> Option<wit_entries::EntryFormats> {
+    E::ENTRIES.map(|entries| wit_entries::EntryFormats {
+        writes: entries.writes,
+        reads: entries.reads.to_vec(),
+    })
 }
 
 /// Handles a batch as far as the host lets it; returns how many `async` handlers wait.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::launching::Launching;
+use crate::leadership::Leadership;
 use crate::message::{Continuation, Message, encode};
 use crate::metrics::{Counter, Gauge, Histogram};
 use crate::registry::Registry;
@@ -208,6 +209,12 @@ impl Context {
     /// imports `instar:endpoint/launching`, and no other does.
     pub fn launching(&mut self) -> Launching {
         Launching::new()
+    }
+
+    /// Standing for election. Needs the right `lead`; a component that calls this imports
+    /// `instar:endpoint/leadership`, and no other does.
+    pub fn leadership(&mut self) -> Leadership {
+        Leadership::new()
     }
 }
 

@@ -36,6 +36,9 @@ pub trait Endpoint: Serialize + DeserializeOwned + 'static {
     /// The rights that it needs.
     const RIGHTS: &'static [&'static str];
 
+    /// In which formats it keeps what it persists, where it says so.
+    const ENTRIES: Option<EntryFormats>;
+
     /// The messages that it handles.
     #[doc(hidden)]
     fn handles() -> Vec<Handler>;
@@ -105,6 +108,15 @@ pub trait Endpoint: Serialize + DeserializeOwned + 'static {
     fn migrate_to(&self, _version: u32) -> Option<Result<Vec<u8>, Failure>> {
         None
     }
+}
+
+/// In which formats a version keeps what it persists: numbers of the author's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EntryFormats {
+    /// The one that it writes.
+    pub writes: u32,
+    /// Those that it reads, `writes` among them.
+    pub reads: &'static [u32],
 }
 
 /// The description of an endpoint, as the host reads it before anything of it runs.

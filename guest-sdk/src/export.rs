@@ -38,6 +38,7 @@ macro_rules! export {
                 use $crate::bindings::exports::instar::endpoint::endpoint::{
                     Event, Guest, Metadata,
                 };
+                use $crate::bindings::exports::instar::endpoint::entries;
 
                 ::std::thread_local! {
                     static RUNTIME: ::std::rc::Rc<$crate::__private::Runtime<$endpoint>> =
@@ -67,6 +68,12 @@ macro_rules! export {
                         state: ::std::vec::Vec<u8>,
                     ) -> ::std::result::Result<(), ::std::string::String> {
                         RUNTIME.with(|runtime| component::restore(runtime, version, &state))
+                    }
+                }
+
+                impl entries::Guest for Component {
+                    fn formats() -> ::std::option::Option<entries::EntryFormats> {
+                        component::entries::<$endpoint>()
                     }
                 }
 

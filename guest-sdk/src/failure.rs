@@ -63,6 +63,8 @@ impl Failure {
     pub const REFUSED: &'static str = "refused";
     /// The store of the host cannot be written or read.
     pub const PERSISTENCE: &'static str = "persistence";
+    /// The endpoint leads no more, or never did: ask the one that leads.
+    pub const LEADERSHIP: &'static str = "leadership";
 
     /// A failure with this text and the code [`Failure::FAILED`].
     pub fn new(text: impl Into<String>) -> Self {

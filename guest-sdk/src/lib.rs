@@ -71,6 +71,7 @@
 //! | answer later | [`CallContext`] |
 //! | write `async` handlers | [`AsyncContext`] |
 //! | run other components | [`launching`] |
+//! | lead, or stand by | [`leadership`] |
 //! | carry state to the next version, and back | [`state`] |
 //! | read files of hosts | [`Context::open_channel`] |
 //! | keep values that outlive the host's process | [`Context::persistence`] |
@@ -130,6 +131,8 @@ mod persistence;
 
 pub mod launching;
 
+pub mod leadership;
+
 mod logging;
 
 mod health;
@@ -148,7 +151,7 @@ pub use bytes::Bytes;
 pub use call::CallContext;
 pub use channels::Channel;
 pub use context::{AskId, Context, TimerId};
-pub use endpoint::{Endpoint, metadata_of};
+pub use endpoint::{Endpoint, EntryFormats, metadata_of};
 pub use endpoint_ref::EndpointRef;
 pub use failure::Failure;
 pub use health::{Health, Healthy};
@@ -164,7 +167,7 @@ pub use schema::Schema;
 pub mod __private {
     #[cfg(target_family = "wasm")]
     pub mod component {
-        pub use crate::component::{handle, metadata, restore, snapshot};
+        pub use crate::component::{entries, handle, metadata, restore, snapshot};
     }
     pub use crate::endpoint::all_different;
     pub use crate::message::Raw;

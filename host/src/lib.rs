@@ -49,6 +49,10 @@ mod dir_lock;
 
 pub mod store;
 
+pub mod election;
+
+pub mod zookeeper;
+
 pub mod launch;
 
 mod rpc_env;
@@ -67,9 +71,11 @@ pub mod bundled;
 
 pub mod sdk_sources;
 
+pub use election::ElectionSettings;
 pub use endpoint_ref::{AbortHandle, AbortableAsk, EndpointRef};
 pub use error::RpcError;
 pub use message::Message;
 pub use rpc_env::{
-    ENDPOINT_VERIFIER, EnvError, OpenChannelError, RpcEnv, RpcSettings, SetupError, Timeouts,
+    ENDPOINT_VERIFIER, EnvError, OpenChannelError, RpcEnv, RpcSettings, SetupError, StoreSettings,
+    Timeouts,
 };

@@ -19,6 +19,7 @@ use crate::component::engine::{Engine, EngineError, EngineSettings};
 use crate::component::metadata::Metadata;
 use crate::dispatcher::incoming::FromPeers;
 use crate::dispatcher::{Dispatcher, RegisterError};
+use crate::election::{ElectionSettings, Elections};
 use crate::endpoint::SwapError;
 use crate::endpoint::handle::Endpoint;
 use crate::endpoint::outgoing::Outgoing;
@@ -34,11 +35,13 @@ use crate::launch::folders::RootError;
 use crate::launch::launcher::HostLauncher;
 use crate::launch::settings::LaunchLimits;
 use crate::message::Message;
+pub use crate::store::StoreSettings;
 use crate::store::{Store, StoreError};
 use crate::transport::{
     ConnectionInfo, FileRange, FileStream, StreamError, Transport, TransportError,
     TransportSettings,
 };
+use crate::zookeeper::ZooKeeperError;
 
 /// Name of the endpoint that says which endpoints a host has. Reserved.
 pub const ENDPOINT_VERIFIER: &str = "endpoint-verifier";
@@ -56,9 +59,10 @@ pub struct RpcSettings {
     pub engine_settings: EngineSettings,
     /// Times.
     pub timeouts: Timeouts,
-    /// The directory of the store in which endpoints keep what outlives the process. It is made, for this
-    /// user alone, where it is missing. `None`: endpoints can keep nothing.
-    pub store: Option<PathBuf>,
+    /// The store in which endpoints keep what outlives the process. `None`: they can keep nothing.
+    pub store: Option<StoreSettings>,
+    /// Who decides which of several hosts leads, for endpoints that stand for election.
+    pub election: ElectionSettings,
     /// Root of the folders in which works what endpoints launch: new, empty, or of a host before. It
     /// belongs to this host alone. `None`: nothing can be launched.
     pub work: Option<PathBuf>,
@@ -103,6 +107,9 @@ pub enum EnvError {
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// ZooKeeper, as far as it can never work. That it is not there yet is no error.
+    #[error(transparent)]
+    ZooKeeper(#[from] ZooKeeperError),
     /// The work folder; name another one.
     #[error("cannot use the work folder {}", path.display())]
     Work {
@@ -175,6 +182,7 @@ struct Inner {
     dispatcher: Arc<Dispatcher>,
     files: Arc<FileServer>,
     store: Option<Arc<Store>>,
+    elections: Arc<dyn Elections>,
     /// The runners of all endpoints.
     tasks: TaskTracker,
     launcher: Arc<HostLauncher>,
@@ -214,9 +222,10 @@ impl RpcEnv {
             None => Engine::new(&settings.engine_settings)?,
         };
         let store = match settings.store {
-            Some(directory) => Some(Store::open_aside(directory).await?),
+            Some(settings) => Some(Store::open(settings).await?),
             None => None,
         };
+        let elections = settings.election.elections()?;
         let tasks = TaskTracker::new();
         let work = settings.work.as_ref();
         let launcher = HostLauncher::new(work, settings.launch, tasks.clone());
@@ -237,6 +246,7 @@ impl RpcEnv {
         let files = Arc::new(FileServer::default());
         let channels = FilesOfHosts::new(&dispatcher, &files);
         dispatcher.serves_with(store.clone(), Arc::new(channels));
+        dispatcher.elects_with(Arc::clone(&elections));
         let incoming = Arc::new(FromPeers::new(&dispatcher, &files));
         let transport = Transport::start(settings.transport, incoming).await?;
         dispatcher.connect(transport);
@@ -247,6 +257,7 @@ impl RpcEnv {
             dispatcher,
             files,
             store,
+            elections,
             tasks,
             launcher,
             stopping: tokio::sync::Mutex::new(false),
@@ -801,7 +812,7 @@ impl RpcEnv {
     }
 
     /// Ends the host, in order: no new names, every endpoint handles what is queued and its
-    /// `on-stop`, what waits in outboxes leaves, connections close. Once only; a second call waits
+    /// `on-stop`, what it led is given up, what waits in outboxes leaves, connections close. Once only; a second call waits
     /// for the first. Endpoints get no `on-disconnected`: they have ended before.
     ///
     /// # Cancellation
@@ -819,15 +830,19 @@ impl RpcEnv {
             stopping.spawn(async move { endpoint.stop().await });
         }
         while stopping.join_next().await.is_some() {}
-        if let Ok(transport) = self.inner.dispatcher.transport() {
-            transport.shutdown().await;
-        }
+        // What was led is given up while the last messages leave: another host need not wait for them.
+        let flushed = async {
+            if let Ok(transport) = self.inner.dispatcher.transport() {
+                transport.shutdown().await;
+            }
+        };
+        tokio::join!(self.inner.elections.close(), flushed);
         self.inner.dispatcher.disconnect();
         self.inner.tasks.close();
         self.inner.tasks.wait().await;
         self.inner.launcher.give_back();
         if let Some(store) = &self.inner.store {
-            store.close_aside().await;
+            store.close().await;
         }
         *stopped = true;
     }

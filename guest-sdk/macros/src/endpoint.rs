@@ -12,7 +12,7 @@ use proc_macro2::TokenStream;
 use quote::quote;
 use syn::{Attribute, Error, FnArg, ImplItem, ImplItemFn, ItemImpl, LitInt, LitStr, Type};
 
-use self::arguments::Arguments;
+use self::arguments::{Arguments, Entries};
 
 /// The callbacks that have one name and one form.
 const CALLBACKS: [&str; 5] = [
@@ -159,6 +159,12 @@ fn endpoint(
         .iter()
         .map(LitStr::value)
         .collect::<String>();
+    let entries = match &arguments.entries {
+        None => quote! { None },
+        Some(Entries { writes, reads }) => quote! {
+            Some(::instar_sdk::EntryFormats { writes: #writes, reads: &[#(#reads),*] })
+        },
+    };
     let Pieces {
         receive,
         reply,
@@ -194,6 +200,7 @@ fn endpoint(
             const READS: &'static [u32] = &[#(#reads),*];
             const WRITES: &'static [u32] = &[#(#writes),*];
             const RIGHTS: &'static [&'static str] = &[#(#rights),*];
+            const ENTRIES: ::std::option::Option<::instar_sdk::EntryFormats> = #entries;
 
             fn handles() -> ::std::vec::Vec<::instar_sdk::description::Handler> {
                 ::std::vec![#(#handles),*]

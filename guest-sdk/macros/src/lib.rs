@@ -43,7 +43,10 @@ pub fn derive_message(input: TokenStream) -> TokenStream {
 /// `#[endpoint(name = "wordcount", version = "1.0.0")]`, and as needed
 /// - `about = "One sentence"`: shown to people,
 /// - `state_version = 2`: the version of the state's shape, 1 if not given,
-/// - `rights = ["registry"]`: what it needs beyond the interfaces of every endpoint.
+/// - `rights = ["registry"]`: what it needs beyond the interfaces of every endpoint,
+/// - `entries(writes = 2, reads = [1, 2])`: in which format it keeps what it persists, and which ones it can
+///   read. Numbers of its own; a host tells with them whether those who stand for election together can
+///   read what the leader writes.
 ///
 /// | attribute | form |
 /// |---|---|

@@ -269,3 +269,11 @@ pub(crate) fn clean_work(keep: &[String], unused_ms: u64) {
 pub(crate) fn remove_work_folder(folder: &str) {
     with(|host| host.launches.removed_folders.push(folder.to_owned()));
 }
+
+pub(crate) fn contend() {
+    with(|host| host.election.contends = true);
+}
+
+pub(crate) fn resign() {
+    with(|host| host.election.resigned += 1);
+}

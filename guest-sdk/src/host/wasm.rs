@@ -167,6 +167,14 @@ pub(crate) fn remove_work_folder(folder: &str) {
     wit::launching::remove_folder(folder);
 }
 
+pub(crate) fn contend() {
+    wit::leadership::contend();
+}
+
+pub(crate) fn resign() {
+    wit::leadership::resign();
+}
+
 fn message(kind: &str, body: Vec<u8>) -> wit::types::Message {
     wit::types::Message {
         kind: kind.to_owned(),

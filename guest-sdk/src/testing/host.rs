@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::launching::TestLaunches;
+use super::leadership::TestElection;
 use super::{LogLine, Observed};
 use crate::description::Metadata;
 use crate::message::Raw;
@@ -21,6 +22,7 @@ pub(crate) struct TestHost {
     pub(crate) metrics: BTreeMap<String, Observed>,
     pub(crate) registry: BTreeMap<String, Metadata>,
     pub(crate) launches: TestLaunches,
+    pub(crate) election: TestElection,
     /// What a send that does not wait fails with.
     pub(crate) full: Option<Failure>,
     /// What an ask fails with at once.

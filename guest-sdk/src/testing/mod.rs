@@ -69,6 +69,8 @@ pub(crate) mod host;
 
 mod launching;
 
+mod leadership;
+
 mod upgrade;
 
 pub use upgrade::Refused;

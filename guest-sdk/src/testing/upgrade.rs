@@ -78,13 +78,14 @@ impl<E: Endpoint> TestEndpoint<E> {
     }
 
     /// Loses the instance, as a crash does, and starts the next one with `on_start`. Open calls,
-    /// asks and timers are the host's and go on.
+    /// asks and timers are the host's and go on. Whether it stands for election the next one says itself.
     ///
     /// # Panics
     /// Where `on_start` fails.
     pub fn restart(&mut self) {
         // A crash runs no destructors either.
         std::mem::forget(std::mem::replace(&mut self.runtime, Runtime::new()));
+        self.host.borrow_mut().election.contends = false;
         self.deliver(Event::Start);
     }
 }

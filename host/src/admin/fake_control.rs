@@ -68,6 +68,7 @@ pub(crate) fn endpoint(name: &str) -> EndpointStatus {
         metrics: Default::default(),
         held: None,
         probation: None,
+        election: None,
         checkpoint_age: None,
     }
 }

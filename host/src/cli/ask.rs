@@ -103,6 +103,8 @@ impl Send {
             .into());
         }
         let message = self.message.encode(handler)?;
+        // The host at the other end would only count it as a dead letter.
+        message.check_sender_may(false)?;
         let kind = message.kind.to_string();
         env.reference(address).send(message).await?;
         // The shutdown flushes what waits: only then it has left.

@@ -11,6 +11,7 @@ use crate::file_server::FileError;
 use crate::rpc_env::EnvError;
 use crate::schema::SchemaError;
 use crate::transport::TransportError;
+use crate::zookeeper::ZooKeeperError;
 
 /// The help text about exit codes.
 pub const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 bad arguments or input, 3 not found, \
@@ -48,6 +49,22 @@ pub(super) struct NotFound(pub(super) String);
 #[error("interrupted")]
 pub(super) struct Interrupted;
 
+/// Another process did the work, and ended like this.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", reason.as_deref().unwrap_or("the child process failed"))]
+pub(super) struct Ended {
+    /// The exit code.
+    pub(super) code: u8,
+    /// Why, where it could not say so itself.
+    pub(super) reason: Option<String>,
+}
+
+/// True where somebody else has said already what is wrong.
+pub(super) fn was_told(error: &anyhow::Error) -> bool {
+    let ended = error.downcast_ref::<Ended>();
+    ended.is_some_and(|ended| ended.reason.is_none())
+}
+
 /// The exit code of an error: that of the first cause that has one.
 pub(super) fn code_of(error: &anyhow::Error) -> u8 {
     error.chain().find_map(code_of_one).unwrap_or(FAILED)
@@ -72,6 +89,16 @@ fn code_of_one(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
     }
     if cause.is::<NotFound>() {
         return Some(NOT_FOUND);
+    }
+    if cause.is::<ZooKeeperError>() {
+        // What can never work: what does not work now is no error there.
+        return Some(BAD_INPUT);
+    }
+    if let Some(EnvError::ZooKeeper(_)) = cause.downcast_ref() {
+        return Some(BAD_INPUT);
+    }
+    if let Some(ended) = cause.downcast_ref::<Ended>() {
+        return Some(ended.code);
     }
     if cause.is::<WouldNotSwap>() {
         return Some(REFUSED);

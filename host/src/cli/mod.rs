@@ -19,6 +19,7 @@ mod soak;
 mod status;
 mod swap;
 mod up;
+mod zookeeper;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -140,7 +141,9 @@ pub fn run() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let code = exit::code_of(&error);
-            output.error(&error, code);
+            if !exit::was_told(&error) {
+                output.error(&error, code);
+            }
             ExitCode::from(code)
         }
     }
@@ -172,7 +175,7 @@ fn not_understood(error: &clap::Error) -> ExitCode {
 /// Log lines go to stderr. A host tells what happens, the other commands only what is wrong.
 fn start_logging(cli: &Cli) {
     let default = match cli.command {
-        Command::Up(_) | Command::Master(_) | Command::Worker(_) => "info",
+        Command::Up(_) | Command::Master(_) | Command::Worker(_) => "info,zookeeper_client=error",
         _ => "error",
     };
     let filter = EnvFilter::try_from_env("INSTAR_LOG").unwrap_or_else(|_| EnvFilter::new(default));

@@ -6,7 +6,7 @@ use serde_json::json;
 use super::Admin;
 use super::output::{Output, duration, line, short, size, table};
 use crate::admin::api::StatusReply;
-use crate::endpoint::status::{EndpointState, EndpointStatus, Metric};
+use crate::endpoint::status::{ElectionStatus, EndpointState, EndpointStatus, Metric, Role};
 use crate::plugins::wanted;
 
 /// Show the endpoints of a running host, or everything about one of them.
@@ -60,6 +60,66 @@ fn state(state: &EndpointState) -> String {
     }
 }
 
+/// What an endpoint is beside the others of its name; nothing where it is the only one.
+fn leads(endpoint: &EndpointStatus) -> &'static str {
+    let election = endpoint.election.as_ref();
+    match election.filter(|election| election.mode != ALONE) {
+        None => "",
+        Some(election) => match election.role {
+            Role::Leads => ", leads",
+            Role::InDoubt => ", IN DOUBT whether it leads",
+            Role::StandsBy => ", stands by",
+            Role::DoesNotStand => "",
+        },
+    }
+}
+
+/// The mode of an election in which nobody else can lead.
+const ALONE: &str = "none";
+
+/// How an endpoint stands to its election, as rows of a table.
+fn election(election: &ElectionStatus) -> Vec<Vec<String>> {
+    let row = |name: &str, value: String| vec![name.to_owned(), value];
+    let of = match (election.place, election.participants.len()) {
+        (Some(place), most) if most > 0 => format!(" as number {} of {most}", place + 1),
+        _ => String::new(),
+    };
+    let term = election.term.map(|term| format!(" (term {term})"));
+    let role = match election.role {
+        Role::Leads => format!("leads{of}{}", term.unwrap_or_default()),
+        Role::InDoubt => format!(
+            "in doubt whether it leads{}: it stands still",
+            term.unwrap_or_default()
+        ),
+        Role::StandsBy => format!("stands by{of}"),
+        Role::DoesNotStand => "does not stand".to_owned(),
+    };
+    let mut rows = vec![row("election", format!("{}: {role}", election.mode))];
+    if let Some(trouble) = &election.trouble {
+        rows.push(row("election trouble", trouble.clone()));
+    }
+    if !election.reading.is_empty() {
+        rows.push(row("election reads", election.reading.clone()));
+    }
+    for (place, participant) in election.participants.iter().enumerate() {
+        let what = match &participant.candidate {
+            None => format!("node {}", participant.node),
+            Some(candidate) => {
+                let entries = candidate.entries.as_ref().map(|entries| {
+                    format!(
+                        ", entries: writes {}, reads {:?}",
+                        entries.writes, entries.reads
+                    )
+                });
+                let entries = entries.unwrap_or_default();
+                format!("{}, version {}{entries}", candidate.id, candidate.version)
+            }
+        };
+        rows.push(row(&format!("candidate {}", place + 1), what));
+    }
+    rows
+}
+
 /// What became of a plugin file, if it is not simply loaded.
 fn plugin(plugin: &serde_json::Value) -> Option<String> {
     let reason = plugin["reason"].as_str()?;
@@ -90,7 +150,13 @@ fn notes(endpoint: &EndpointStatus, with_held: bool) -> Vec<String> {
     let held = held(endpoint).filter(|_| with_held).map(|text| {
         format!("endpoint {name}: needs approval: {text}; `instar approve {name}` swaps to it")
     });
-    probation.into_iter().chain(held).collect()
+    let election = endpoint.election.as_ref();
+    let trouble = election.and_then(|election| election.trouble.as_ref());
+    let trouble = trouble.map(|trouble| format!("endpoint {name}: election: {trouble}"));
+    let cannot = election.filter(|election| election.can_read_the_leader == Some(false));
+    let cannot = cannot.map(|election| format!("endpoint {name}: {}", election.reading));
+    let notes = probation.into_iter().chain(held);
+    notes.chain(trouble).chain(cannot).collect()
 }
 
 fn probation(endpoint: &EndpointStatus) -> Option<String> {
@@ -129,7 +195,7 @@ fn all(status: &StatusReply) -> String {
             ),
             endpoint.swaps.to_string(),
             endpoint.crashes.to_string(),
-            state(&endpoint.state),
+            state(&endpoint.state) + leads(endpoint),
         ]);
     }
     format!(
@@ -167,6 +233,7 @@ fn one(endpoint: &EndpointStatus) -> String {
         more.into_iter()
             .filter_map(|(name, value)| Some(row(name, value?))),
     );
+    rows.extend(endpoint.election.iter().flat_map(election));
     for (reason, count) in &endpoint.dead_letters {
         rows.push(row(&format!("dead letters ({reason})"), count.to_string()));
     }
@@ -218,6 +285,7 @@ mod tests {
 
     use super::*;
     use crate::admin::fake_control;
+    use crate::election::leadership::{Candidate, EntryFormats, Participant};
     use crate::endpoint::record::{HeldVersion, VersionId};
     use crate::endpoint::status::OnProbation;
 
@@ -283,6 +351,52 @@ mod tests {
             Some("plugin c: rolled back to 1.0.0")
         );
         assert_eq!(plugin(&json!({ "plugin": "c", "reason": null })), None);
+    }
+
+    #[test]
+    fn an_election_is_shown_with_all_who_stand() {
+        let candidate = |id: &str, reads: &[u32]| Participant {
+            node: id.to_owned(),
+            candidate: Some(Candidate {
+                id: format!("instar://master@{id}"),
+                version: "1.0.0".to_owned(),
+                entries: Some(EntryFormats {
+                    writes: 1,
+                    reads: reads.to_vec(),
+                }),
+            }),
+        };
+        let stands_by = ElectionStatus {
+            mode: "zookeeper".to_owned(),
+            role: Role::StandsBy,
+            term: None,
+            place: Some(1),
+            participants: vec![candidate("a:1", &[1]), candidate("b:1", &[1, 2])],
+            trouble: Some("not connected".to_owned()),
+            can_read_the_leader: Some(false),
+            reading: "it CANNOT read".to_owned(),
+        };
+        let endpoint = EndpointStatus {
+            election: Some(stands_by),
+            ..fake_control::endpoint("master")
+        };
+        let text = one(&endpoint);
+        for line in [
+            "zookeeper: stands by as number 2 of 2",
+            "election trouble  not connected",
+            "instar://master@b:1, version 1.0.0, entries: writes 1, reads [1, 2]",
+        ] {
+            assert!(text.contains(line), "{text}");
+        }
+        assert_eq!(leads(&endpoint), ", stands by");
+        assert_eq!(
+            notes(&endpoint, true),
+            [
+                "endpoint master: election: not connected",
+                "endpoint master: it CANNOT read"
+            ]
+        );
+        assert_eq!(leads(&fake_control::endpoint("other")), "");
     }
 
     #[test]

@@ -8,11 +8,15 @@ use clap::Args;
 use serde::Serialize;
 
 use super::control::HostControl;
+use super::exit::BadInput;
 use super::output::{Output, line};
 use super::serve::{HostOptions, Stop, end, shut_down, unless_stopped};
+use super::zookeeper::{RecoveryMode, ZooKeeperOptions};
 use crate::admin::api::DEFAULT_LISTEN;
+use crate::election::ElectionSettings;
 use crate::plugins::{Options, PluginDirectory};
 use crate::rpc_env::RpcEnv;
+use crate::store::StoreSettings;
 
 /// Run a host with the plugins of a directory.
 ///
@@ -38,6 +42,13 @@ pub(super) struct Up {
     /// nothing can be persisted.
     #[arg(long)]
     store: Option<PathBuf>,
+    /// Where plugins with the right `persist` keep values, and who decides which of several hosts leads
+    /// (right `lead`): `none`, `filesystem` (a --store; nobody else can lead), `zookeeper` (both).
+    /// Default: `filesystem` with --store, else `none`.
+    #[arg(long, value_name = "MODE")]
+    recovery_mode: Option<RecoveryMode>,
+    #[command(flatten)]
+    zookeeper: ZooKeeperOptions,
     #[command(flatten)]
     host: HostOptions,
 }
@@ -55,7 +66,7 @@ impl Up {
     pub(super) async fn run(self, output: Output) -> anyhow::Result<()> {
         let mut settings = self.host.settings(&self.listen)?;
         settings.work = self.work.clone();
-        settings.store = self.store.clone();
+        (settings.store, settings.election) = self.recovery()?;
         self.host.admin_address(DEFAULT_LISTEN)?;
         let mut stop = Stop::new()?;
         let creating = async { RpcEnv::create(settings).await.context("start the host") };
@@ -96,5 +107,33 @@ impl Up {
             shut_down(admin, &env).await;
         })
         .await
+    }
+
+    /// Where is kept what outlives the host, and who decides which host leads.
+    fn recovery(&self) -> anyhow::Result<(Option<StoreSettings>, ElectionSettings)> {
+        let mode = self.recovery_mode.unwrap_or(match &self.store {
+            Some(_) => RecoveryMode::Filesystem,
+            None => RecoveryMode::None,
+        });
+        let zookeeper = self.zookeeper.settings(mode)?;
+        match (mode, &self.store, zookeeper) {
+            (RecoveryMode::None, None, _) => Ok((None, ElectionSettings::None)),
+            (RecoveryMode::Filesystem, Some(store), _) => {
+                Ok((Some(store.clone().into()), ElectionSettings::None))
+            }
+            (RecoveryMode::ZooKeeper, None, Some(zookeeper)) => {
+                let store = StoreSettings::ZooKeeper(zookeeper.clone());
+                Ok((Some(store), ElectionSettings::ZooKeeper(zookeeper)))
+            }
+            (RecoveryMode::Filesystem, None, _) => {
+                let text = "--recovery-mode filesystem needs --store DIR";
+                Err(BadInput(text.to_owned()).into())
+            }
+            _ => {
+                let mode = mode.name();
+                let text = format!("--store is for --recovery-mode filesystem; it is `{mode}`");
+                Err(BadInput(text).into())
+            }
+        }
     }
 }

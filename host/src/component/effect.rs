@@ -95,6 +95,10 @@ pub enum Effect {
         /// What it does then, in order. Never again something that waits like this.
         then: VecDeque<Effect>,
     },
+    /// Stand for election.
+    Contend,
+    /// Give up what is led, and stand again at the end of the line.
+    Resign,
     /// Stop this endpoint.
     StopSelf,
 }

@@ -11,11 +11,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use wasmtime::component::{Func, ResourceTable, TypedFunc};
+use wasmtime::component::{
+    Component, ComponentExportIndex, ComponentType, Func, Lift, ResourceTable, TypedFunc,
+};
 use wasmtime::{Store, UpdateDeadline};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
-use super::bindings::{PluginWithEverything, PluginWithEverythingPre};
+use super::bindings::{PluginWithEverything, PluginWithEverythingIndices};
 use super::channels::{ChannelSource, Channels};
 use super::code::{Code, LoadError};
 use super::convert;
@@ -23,11 +25,12 @@ use super::effect::Effect;
 use super::engine::{Engine, Loaded, TICK};
 use super::event::{Event, GuestEvent};
 use super::limiter::{self, Limiter, Used};
-use super::metadata::Metadata;
+use super::metadata::{Metadata, check_entries};
 use super::output::Output;
 use super::rights;
 use super::surroundings::{LogLevel, LogLine, Surroundings};
 use super::throttle::Throttle;
+use crate::election::leadership::EntryFormats;
 use crate::endpoint::settings::EndpointSettings;
 use crate::error::RpcError;
 use crate::store::Writes;
@@ -44,6 +47,8 @@ pub(crate) struct Instance {
     /// `handle`, checked to be of the type that [`typed_handle`] gives it.
     handle: Func,
     metadata: Arc<Metadata>,
+    entries: Option<EntryFormats>,
+    leads: bool,
     turn_limit: Duration,
     restore_limit: Duration,
 }
@@ -141,11 +146,13 @@ impl Instance {
         surroundings: Arc<dyn Surroundings>,
     ) -> Result<Self, LoadError> {
         rights::check(&loaded.rights, &[], &settings.grants)?;
+        let leads = loaded.rights.iter().any(|needed| needed.right == "lead");
         let limits = &settings.limits;
-        let pre =
-            PluginWithEverythingPre::new(loaded.pre).map_err(|error| LoadError::WrongWorld {
-                reason: format!("{error:#}"),
-            })?;
+        let wrong_world = |error: wasmtime::Error| LoadError::WrongWorld {
+            reason: format!("{error:#}"),
+        };
+        let formats = formats_of(loaded.pre.component());
+        let indices = PluginWithEverythingIndices::new(&loaded.pre).map_err(wrong_world)?;
         let state = HostState::new(engine, surroundings, settings);
         let mut store = Store::new(engine.wasmtime(), state);
         store.limiter(|state| &mut state.limiter);
@@ -165,8 +172,8 @@ impl Instance {
             })
         });
         store.data_mut().start_clock(limits.restore);
-        let plugin = match pre.instantiate_async(&mut store).await {
-            Ok(plugin) => plugin,
+        let made = match loaded.pre.instantiate_async(&mut store).await {
+            Ok(made) => made,
             Err(error) => {
                 let text = format!("{error:#}");
                 return Err(if text.contains("concurrent") && text.contains("limit") {
@@ -179,6 +186,7 @@ impl Instance {
                 });
             }
         };
+        let plugin = indices.load(&mut store, &made).map_err(wrong_world)?;
         let used = store.data().limiter.used();
         used.note_core_instances(limiter::core_instances(code.bytes()));
         let guest = plugin.instar_endpoint_endpoint();
@@ -197,6 +205,10 @@ impl Instance {
             .check()
             .map_err(|reason| LoadError::BadMetadata { reason })?;
         rights::check(&[], &metadata.rights, &settings.grants)?;
+        let entries = match formats {
+            Some(formats) => entries(&mut store, &made, formats).await?,
+            None => None,
+        };
         // Set once: what describes itself differently later does not rename its log lines.
         let _ = store.data().version.set(metadata.version.clone());
         tracing::debug!(
@@ -209,6 +221,8 @@ impl Instance {
             plugin,
             handle,
             metadata: Arc::new(metadata),
+            entries,
+            leads,
             turn_limit: limits.turn,
             restore_limit: limits.restore,
         })
@@ -217,6 +231,16 @@ impl Instance {
     /// What it said of itself.
     pub(crate) fn metadata(&self) -> &Arc<Metadata> {
         &self.metadata
+    }
+
+    /// In which formats it keeps what it persists, if it said so.
+    pub(crate) fn entries(&self) -> Option<&EntryFormats> {
+        self.entries.as_ref()
+    }
+
+    /// True where it can stand for election.
+    pub(crate) fn can_lead(&self) -> bool {
+        self.leads
     }
 
     /// What it uses of its limits.
@@ -366,6 +390,48 @@ impl Instance {
             false => reason(self.store.data(), error),
         }
     }
+}
+
+/// The optional export of `wit/entries.wit`.
+const ENTRIES: &str = "instar:endpoint/entries@0.1.0";
+
+/// Its function, in a component that has it.
+fn formats_of(component: &Component) -> Option<ComponentExportIndex> {
+    let entries = component.get_export_index(None, ENTRIES)?;
+    component.get_export_index(Some(&entries), "formats")
+}
+
+#[derive(ComponentType, Lift)]
+#[component(record)]
+struct GuestFormats {
+    writes: u32,
+    reads: Vec<u32>,
+}
+
+/// What it says of the formats of its entries.
+async fn entries(
+    store: &mut Store<HostState>,
+    made: &wasmtime::component::Instance,
+    formats: ComponentExportIndex,
+) -> Result<Option<EntryFormats>, LoadError> {
+    let formats = made
+        .get_typed_func::<(), (Option<GuestFormats>,)>(&mut *store, formats)
+        .map_err(|error| LoadError::WrongWorld {
+            reason: format!("the export `{ENTRIES}`: {error:#}"),
+        })?;
+    let said = formats.call_async(&mut *store, ()).await;
+    let (said,) = said.map_err(|error| LoadError::Broken {
+        phase: "formats",
+        reason: reason(store.data(), &error),
+    })?;
+    let entries = said.map(|said| EntryFormats {
+        writes: said.writes,
+        reads: said.reads,
+    });
+    if let Some(entries) = &entries {
+        check_entries(entries).map_err(|reason| LoadError::BadMetadata { reason })?;
+    }
+    Ok(entries)
 }
 
 /// Why state could not be written or taken over.

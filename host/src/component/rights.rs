@@ -19,6 +19,10 @@ pub(super) const KNOWN: &[(&str, &str)] = &[
     ),
     ("clock", "the time of day and a monotonic clock"),
     ("launch", "starting other components on this host"),
+    (
+        "lead",
+        "standing for election, and being told that it leads",
+    ),
 ];
 
 /// The rights of what an endpoint launches. A host that does not know one of them grants the others.
@@ -50,6 +54,7 @@ fn need_of(import: &str) -> Need {
         "instar:endpoint/channels" => Need::Right("channel"),
         "instar:endpoint/persistence" => Need::Right("persist"),
         "instar:endpoint/launching" => Need::Right("launch"),
+        "instar:endpoint/leadership" => Need::Right("lead"),
         "wasi:clocks/wall-clock" | "wasi:clocks/monotonic-clock" => Need::Right("clock"),
         // What `std` cannot do without: output streams, exit, and arguments, environment and
         // directories, which are all empty here. Randomness opens nothing.

@@ -34,6 +34,9 @@ pub trait Surroundings: Send + Sync + 'static {
     /// The store of this host, as this endpoint sees it.
     fn store(&self) -> Result<EndpointStore, RpcError>;
 
+    /// Fails where nothing that this endpoint writes now can become durable.
+    fn check_writable(&self, store: &EndpointStore) -> Result<(), RpcError>;
+
     /// Opens a range of a file of some host.
     fn open_channel(
         &self,

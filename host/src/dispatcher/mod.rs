@@ -18,6 +18,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 
 use crate::address::Location;
 use crate::component::channels::ChannelSource;
+use crate::election::Elections;
 use crate::endpoint::handle::{Endpoint, Notice};
 use crate::endpoint::launches::Launcher;
 use crate::error::RpcError;
@@ -43,6 +44,7 @@ pub(crate) struct Dispatcher {
     launcher: OnceLock<Arc<dyn Launcher>>,
     store: OnceLock<Arc<Store>>,
     channels: OnceLock<Arc<dyn ChannelSource>>,
+    elections: OnceLock<Arc<dyn Elections>>,
     ask_timeout: Duration,
     frame_bytes_max: usize,
     dead_letters: AtomicU64,
@@ -67,6 +69,7 @@ impl Dispatcher {
             launcher: OnceLock::new(),
             store: OnceLock::new(),
             channels: OnceLock::new(),
+            elections: OnceLock::new(),
             ask_timeout,
             frame_bytes_max,
             dead_letters: AtomicU64::new(0),
@@ -87,6 +90,12 @@ impl Dispatcher {
             let _ = self.store.set(store);
         }
         let _ = self.channels.set(channels);
+    }
+
+    /// Says where endpoints stand for election.
+    pub(crate) fn elects_with(&self, elections: Arc<dyn Elections>) {
+        // Said once, by whoever makes the host.
+        let _ = self.elections.set(elections);
     }
 
     /// Says what runs the workloads that endpoints launch.

@@ -8,6 +8,8 @@ use crate::address::{EndpointAddress, Location};
 use crate::clock::PauseClock;
 use crate::component::effect::{Reservation, Room};
 use crate::component::metadata::Metadata;
+use crate::election::leadership::Leadership;
+use crate::election::{Alone, Elections as _};
 use crate::endpoint::handle::Endpoint;
 use crate::endpoint::inbox::{InboxRoom, Posted};
 use crate::endpoint::launches::Launcher;
@@ -153,6 +155,14 @@ impl Outgoing for Dispatcher {
     fn store(&self) -> Result<Arc<Store>, RpcError> {
         let store = self.store.get().cloned();
         store.ok_or_else(crate::store::no_store)
+    }
+
+    fn election(&self, endpoint: &str) -> Arc<Leadership> {
+        match self.elections.get() {
+            Some(elections) => elections.of(endpoint),
+            // Nobody said who decides.
+            None => Alone.of(endpoint),
+        }
     }
 
     fn open_channel(

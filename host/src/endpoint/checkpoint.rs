@@ -102,6 +102,7 @@ impl Runner {
         match instance.snapshot(state_version).await {
             Ok(state) => {
                 let image = Image {
+                    standing: self.standing(),
                     running,
                     state_version,
                     state,

@@ -10,10 +10,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::handle::{Endpoint, Notice, lock};
+use super::leading::changed;
 use super::ledger::OpenAsk;
 use super::runner::Runner;
 use crate::clock::Stretch;
 use crate::component::effect::Effect;
+use crate::election::leadership::Certainty;
 use crate::error::RpcError;
 use crate::store::EndpointStore;
 
@@ -25,6 +27,10 @@ impl Endpoint {
 
     /// Hands what a turn wrote to the store, and lets what comes after it wait.
     pub(super) fn enlist(self: &Arc<Self>, turn: &mut VecDeque<Effect>) {
+        // In doubt it stays where it is, and when its term is over nothing of its turn is done.
+        if self.election.gate() != Certainty::Certain {
+            return;
+        }
         let is_write = |effect: &Effect| matches!(effect, Effect::Persist(_));
         let Some(place) = turn.iter().position(is_write) else {
             return;
@@ -35,7 +41,7 @@ impl Endpoint {
         };
         match self.store() {
             Ok(store) => {
-                let ticket = store.submit(writes);
+                let ticket = store.submit(writes, self.election.fence());
                 turn.push_back(Effect::WhenDurable { ticket, then });
             }
             Err(error) => self.not_durable(then, &error),
@@ -79,43 +85,48 @@ impl Endpoint {
     fn not_durable(self: &Arc<Self>, dropped: VecDeque<Effect>, error: &RpcError) {
         tracing::error!(endpoint = self.name(), %error, "not persisted");
         for effect in dropped {
-            match effect {
-                Effect::Answer { call, .. } => {
-                    let open = lock(&self.ledger).take_call(call);
-                    if let Some(open) = open {
-                        open.responder.tell(Err(error.clone()));
-                    }
-                }
-                // Each ask has exactly one outcome.
-                Effect::Ask { id, token, to, .. } => {
-                    let ask = OpenAsk {
-                        token,
-                        who: to.to_string(),
-                        timeout: self.outgoing.ask_timeout(),
-                        setting: "ask_timeout",
-                        stretch: Stretch::begin(None),
-                        forget: None,
-                    };
-                    lock(&self.ledger).open_ask(id, ask, self.clock.now());
-                    let outcome = Err(error.clone());
-                    self.notify(Notice::Answered { ask: id, outcome });
-                }
-                // And so has each launch.
-                Effect::Launch {
-                    id,
-                    workload,
-                    token,
-                } => {
-                    let launch = self.launches.begin(self, id, &workload, token);
-                    self.with_launcher(|launcher| launcher.refuse(launch, error.to_string()));
-                }
-                Effect::Send { to, message, .. } => {
-                    self.dead_letter(&format!("{} to {to}", message.kind), error);
-                }
-                _ => {}
-            }
+            self.undone(effect, error);
         }
         self.notify(Notice::Failed(error.clone()));
+    }
+
+    /// Tells whoever waits for an effect that will not be.
+    pub(super) fn undone(self: &Arc<Self>, effect: Effect, error: &RpcError) {
+        match effect {
+            Effect::Answer { call, .. } => {
+                let open = lock(&self.ledger).take_call(call);
+                if let Some(open) = open {
+                    open.responder.tell(Err(error.clone()));
+                }
+            }
+            // Each ask has exactly one outcome.
+            Effect::Ask { id, token, to, .. } => {
+                let ask = OpenAsk {
+                    token,
+                    who: to.to_string(),
+                    timeout: self.outgoing.ask_timeout(),
+                    setting: "ask_timeout",
+                    stretch: Stretch::begin(None),
+                    forget: None,
+                };
+                lock(&self.ledger).open_ask(id, ask, self.clock.now());
+                let outcome = Err(error.clone());
+                self.notify(Notice::Answered { ask: id, outcome });
+            }
+            // And so has each launch.
+            Effect::Launch {
+                id,
+                workload,
+                token,
+            } => {
+                let launch = self.launches.begin(self, id, &workload, token);
+                self.with_launcher(|launcher| launcher.refuse(launch, error.to_string()));
+            }
+            Effect::Send { to, message, .. } => {
+                self.dead_letter(&format!("{} to {to}", message.kind), error);
+            }
+            _ => {}
+        }
     }
 }
 
@@ -133,23 +144,31 @@ impl Runner {
         let outcome = tokio::select! {
             biased;
             Some(control) = self.control.recv() => return self.obey(control).await,
+            () = changed(&mut self.stands.changes) => return,
             outcome = ticket.wait() => outcome,
         };
         self.endpoint.written(&mut self.blocked, outcome);
         self.endpoint.carry_out(&mut self.blocked);
     }
 
-    /// Waits until all that was written is durable, and carries out what there is room for.
+    /// Waits until all that was written is durable, and carries out what there is room for. Waits no
+    /// longer where it is in doubt whether that counts: what waits then goes on waiting.
     pub(super) async fn become_durable(&mut self) {
+        let endpoint = Arc::clone(&self.endpoint);
         let mut durable = VecDeque::new();
         while let Some(effect) = self.blocked.front_mut() {
             if let Effect::WhenDurable { ticket, .. } = effect {
-                let outcome = ticket.wait().await;
+                let outcome = tokio::select! {
+                    biased;
+                    outcome = ticket.wait() => outcome,
+                    () = endpoint.election.not_certain() => break,
+                };
                 self.endpoint.written(&mut self.blocked, outcome);
             } else {
                 durable.extend(self.blocked.pop_front());
             }
         }
+        durable.append(&mut self.blocked);
         self.blocked = durable;
         self.endpoint.carry_out(&mut self.blocked);
     }

@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 use super::history::History;
 use super::inbox::{Inbox, inbox};
 use super::launches::Launches;
+use super::leading::Election;
 use super::ledger::Ledger;
 use super::metrics::Metrics;
 use super::outgoing::Outgoing;
@@ -30,6 +31,7 @@ use crate::component::engine::Engine;
 use crate::component::instance::{self, Prepared};
 use crate::component::limiter::Used;
 use crate::component::metadata::Metadata;
+use crate::election::leadership::EntryFormats;
 use crate::error::RpcError;
 use crate::log_budget::LogBudget;
 use crate::responder::Outcome;
@@ -43,6 +45,7 @@ pub(crate) struct Endpoint {
     pub(super) running: ArcSwap<Running>,
     pub(super) ledger: Mutex<Ledger>,
     pub(super) launches: Launches,
+    pub(super) election: Election,
     pub(super) clock: EndpointClock,
     pub(super) metrics: Mutex<Metrics>,
     pub(super) history: Mutex<History>,
@@ -72,6 +75,10 @@ pub(crate) struct Running {
     pub(crate) settings: Arc<EndpointSettings>,
     /// The kinds that it answers.
     answers: Arc<HashSet<String>>,
+    /// In which formats it keeps what it persists, if it says so.
+    pub(super) entries: Option<EntryFormats>,
+    /// It can stand for election.
+    pub(super) can_lead: bool,
     used: Arc<Used>,
 }
 
@@ -176,6 +183,8 @@ impl Running {
             code: code.clone(),
             metadata,
             settings: Arc::new(settings),
+            entries: prepared.instance.entries().cloned(),
+            can_lead: prepared.instance.can_lead(),
             used: prepared.instance.used(),
         }
     }
@@ -208,6 +217,8 @@ impl Running {
             metadata: Arc::new(metadata),
             settings: Arc::default(),
             answers: Arc::default(),
+            entries: None,
+            can_lead: false,
             used: Arc::default(),
         }
     }
@@ -235,6 +246,8 @@ impl Running {
             metadata: Arc::clone(&self.metadata),
             settings: Arc::clone(&self.settings),
             answers: Arc::clone(&self.answers),
+            entries: self.entries.clone(),
+            can_lead: self.can_lead,
             used,
         }
     }
@@ -280,6 +293,7 @@ impl Endpoint {
             running: ArcSwap::from_pointee(running),
             ledger: Mutex::default(),
             launches: Launches::default(),
+            election: Election::default(),
             clock: EndpointClock::start(),
             metrics: Mutex::default(),
             history: Mutex::new(history),
@@ -469,6 +483,7 @@ impl Endpoint {
             turns: self.counters.turns.load(Ordering::Relaxed),
             held: lock(&self.held).as_ref().map(Held::version),
             probation,
+            election: self.election.status(&self.address.to_string(), &running),
             checkpoint_age: checkpoint.map(|at| self.clock.now().saturating_sub(at)),
             swaps: lock(&self.history).swapped(),
             crashes: self.counters.crashes.load(Ordering::Relaxed),

@@ -7,7 +7,7 @@
 //! effects) - `surroundings` (what the code sees of its host meanwhile) - `ledger` (what is owed and
 //! awaited). Beside the way: `swap` (replaces the code), `trial`, `replay` and `rollback` (a new version
 //! that fails is exchanged for the one before), `rehearsal` (what a swap would do), `supervisor` and
-//! `checkpoint` (after a crash), `history`.
+//! `checkpoint` (after a crash), `leading` (whether what it decides counts), `history`.
 //!
 //! Invariants
 //! 1. One message at a time, in the order of each sender.
@@ -36,6 +36,7 @@ pub(crate) mod swap;
 
 mod checkpoint;
 mod history;
+mod leading;
 mod ledger;
 mod metrics;
 mod replay;

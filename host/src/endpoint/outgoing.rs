@@ -12,6 +12,7 @@ use crate::address::EndpointAddress;
 use crate::clock::PauseClock;
 use crate::component::effect::Room;
 use crate::component::metadata::Metadata;
+use crate::election::leadership::Leadership;
 use crate::error::RpcError;
 use crate::message::Message;
 use crate::responder::Responder;
@@ -60,6 +61,9 @@ pub(crate) trait Outgoing: Send + Sync + 'static {
 
     /// The store of this host.
     fn store(&self) -> Result<Arc<Store>, RpcError>;
+
+    /// Where this endpoint stands for election.
+    fn election(&self, endpoint: &str) -> Arc<Leadership>;
 
     /// Opens a range of a file of some host.
     fn open_channel(

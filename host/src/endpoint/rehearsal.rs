@@ -347,6 +347,8 @@ fn effect_line(effect: &Effect) -> String {
             format!("persists {}", lines.collect::<Vec<_>>().join(", "))
         }
         Effect::WhenDurable { .. } => "waits for the disk".to_owned(),
+        Effect::Contend => "stands for election".to_owned(),
+        Effect::Resign => "gives up what it leads".to_owned(),
         Effect::StopSelf => "stops itself".to_owned(),
     }
 }
@@ -369,6 +371,10 @@ impl Surroundings for Stage {
 
     fn store(&self) -> Result<EndpointStore, RpcError> {
         self.real.store()
+    }
+
+    fn check_writable(&self, _store: &EndpointStore) -> Result<(), RpcError> {
+        Ok(())
     }
 
     fn open_channel(

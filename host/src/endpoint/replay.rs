@@ -36,6 +36,8 @@ pub(super) struct ReplaySurroundings {
     endpoint: Arc<Endpoint>,
     muted: AtomicBool,
     replay: Mutex<Replay>,
+    /// What is to be carried out for real and has to wait.
+    left: Mutex<VecDeque<Effect>>,
 }
 
 /// What a replay knows. Ids up to the mark are older than the state that it began with.
@@ -139,13 +141,15 @@ impl Replay {
         match effect {
             Effect::Send { .. }
             | Effect::StopSelf
+            // Once was enough: the next term is another one.
+            | Effect::Resign
             | Effect::Persist(_)
             | Effect::WhenDurable { .. }
             | Effect::Clean(_)
             | Effect::RemoveFolder { .. } => None,
             Effect::Launch { id, .. } => (!self.launched.contains(&id)).then_some(effect),
-            // What was killed already is not harmed by it.
-            Effect::Kill { .. } => Some(effect),
+            // What was killed already is not harmed by it, and who stands already stands.
+            Effect::Kill { .. } | Effect::Contend => Some(effect),
             // Left open by the newer version: the only one who can answer it now.
             Effect::Answer { call, outcome } => {
                 call_is_open(call).then_some(Effect::Answer { call, outcome })
@@ -204,13 +208,16 @@ impl ReplaySurroundings {
             endpoint: Arc::clone(endpoint),
             muted: AtomicBool::new(true),
             replay: Mutex::new(replay),
+            left: Mutex::default(),
         })
     }
 
-    /// The replay is over: from now on everything takes effect. Gives back what the replay knew.
-    pub(super) fn goes_live(&self) -> Replay {
+    /// The replay is over: from now on everything takes effect. Gives back what the replay knew, and
+    /// what still has to wait of what it did for real.
+    pub(super) fn goes_live(&self) -> (Replay, VecDeque<Effect>) {
         self.muted.store(false, Ordering::Release);
-        std::mem::take(&mut lock(&self.replay))
+        let left = std::mem::take(&mut *lock(&self.left));
+        (std::mem::take(&mut lock(&self.replay)), left)
     }
 
     /// The event as the replay sees it.
@@ -241,19 +248,20 @@ impl Surroundings for ReplaySurroundings {
         if !self.is_muted() {
             return self.live.commit(effects);
         }
-        let mut real = VecDeque::new();
+        let mut left = lock(&self.left);
         {
             let ledger = lock(&self.endpoint.ledger);
             let mut replay = lock(&self.replay);
             let open = |call| ledger.call(call).is_some();
-            real.extend(
+            left.extend(
                 effects
                     .drain(..)
                     .filter_map(|effect| replay.take(effect, open)),
             );
         }
-        // None of what is left can have to wait: no send is among it.
-        self.live.commit(&mut real)
+        // No send is among it, so it waits only where it is in doubt whether it counts. The replay goes on.
+        let _ = self.live.commit(&mut left);
+        true
     }
 
     fn enlist(&self, turn: &mut VecDeque<Effect>) {
@@ -266,6 +274,14 @@ impl Surroundings for ReplaySurroundings {
 
     fn store(&self) -> Result<EndpointStore, RpcError> {
         self.live.store()
+    }
+
+    fn check_writable(&self, store: &EndpointStore) -> Result<(), RpcError> {
+        match self.is_muted() {
+            // It was written when the newer version did it.
+            true => Ok(()),
+            false => self.live.check_writable(store),
+        }
     }
 
     fn open_channel(

@@ -7,12 +7,14 @@
 //! If the old version cannot take over (it traps where the new one did not), the state of the flip is
 //! what it comes back with, as after any crash with a checkpoint.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::handle::{Notice, Running, lock};
+use super::leading::{Standing, is_notice};
 use super::ledger::{OpenCall, Rewind};
 use super::record::{SwapOutcome, SwapRecord};
 use super::replay::{Replay, ReplaySurroundings};
@@ -36,6 +38,8 @@ struct Revived {
     running: Running,
     volatile: u32,
     replay: Replay,
+    /// What it did for real, and waits.
+    left: VecDeque<Effect>,
 }
 
 impl Runner {
@@ -78,17 +82,20 @@ impl Runner {
         if let Some((call, outcome)) = self.health.take() {
             return self.heard_health(call, &outcome).await;
         }
+        let in_doubt = self.in_doubt();
         let Some(trial) = &mut self.trial else {
             return false;
         };
         let now = self.endpoint.clock.now();
         let turn = self.endpoint.running.load().settings.limits.turn;
-        if !self.blocked.is_empty() {
-            // Waiting for room is nobody's illness.
+        if !self.blocked.is_empty() || in_doubt {
+            // Waiting for room, or for an election, is nobody's illness.
             trial.put_off(now.saturating_add(turn));
         }
         match trial.look(now, turn) {
             Look::GoOn => false,
+            // It could not answer.
+            Look::AskHealth if in_doubt => false,
             Look::AskHealth => {
                 self.ask_health(now.saturating_add(turn));
                 true
@@ -164,6 +171,8 @@ impl Runner {
             Some(event) => format!("in {}, after {messages} messages", event.name()),
             None => format!("after {messages} messages"),
         };
+        // What only the newer version was told is told anew.
+        let culprit = culprit.filter(|event| !is_notice(event));
         self.blocked.extend(crash.blocked);
         self.instance = None;
         self.roll_back(format!("{version} trapped {at}: {}", crash.reason), culprit)
@@ -189,6 +198,9 @@ impl Runner {
         if let Some(draining) = self.draining.take() {
             draining.give_up(self, "the running version was rolled back meanwhile");
         }
+        // Whether it stands says the older version: before the flip, or in what it repeats.
+        let stood = image.standing.contends;
+        endpoint.election.stands_if(stood);
         let standstill = Standstill::begin(&endpoint);
         let retired = self.instance.take();
         self.volatile = 0;
@@ -212,6 +224,10 @@ impl Runner {
                 drop(ledger);
                 self.put_first(first);
                 self.put_in_place(revived.instance, revived.running);
+                self.blocked.extend(revived.left);
+                if !image.running.can_lead {
+                    self.stand(Standing::default());
+                }
                 self.volatile = revived.volatile;
                 self.started = true;
                 self.forget_image();
@@ -305,12 +321,13 @@ impl Runner {
             volatile = handled.volatile;
         }
         record.phases.flip = began.elapsed() - record.phases.restore;
-        let replay = surroundings.goes_live();
+        let (replay, left) = surroundings.goes_live();
         Ok(Revived {
             instance,
             running,
             volatile,
             replay,
+            left,
         })
     }
 }

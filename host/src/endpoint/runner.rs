@@ -9,6 +9,7 @@
 //! 2. A crash costs the message that did it, never those behind it, and never the host.
 //! 3. While effects of a turn wait for room, no further turn begins: back-pressure. Where the time to
 //!    stop is over nothing waits any more: what has no room is a dead letter.
+//! 4. Where it is in doubt whether the endpoint leads, no turn begins ([`super::leading`]).
 //!
 //! Not here: how code is replaced ([`super::swap`]) and when it is restarted ([`super::supervisor`]).
 
@@ -23,6 +24,7 @@ use tokio::time::Instant;
 use super::checkpoint::Checkpoints;
 use super::handle::{Control, End, Endpoint, Notice, lock};
 use super::inbox::{InboxQueue, Posted};
+use super::leading::{Standing, Stands, changed};
 use super::ledger::{OpenCall, Rewind};
 use super::status::EndpointState;
 use super::supervisor::{RestartBudget, Verdict};
@@ -33,6 +35,7 @@ use super::trial::{Recent, Trial};
 use crate::component::effect::Effect;
 use crate::component::event::Event;
 use crate::component::instance::{self, Crash, Instance, StateError};
+use crate::election::leadership::Certainty;
 use crate::error::{RpcError, with_causes};
 use crate::responder::Outcome;
 
@@ -61,6 +64,7 @@ pub(super) struct Runner {
     /// The last messages, for a rehearsal.
     pub(super) recent: Recent,
     pub(super) checkpoints: Checkpoints,
+    pub(super) stands: Stands,
     /// Memory that the last refresh did not give back: the next one waits until twice as much is used.
     refreshed_to: usize,
     /// The instance before, which is being dropped.
@@ -108,6 +112,7 @@ impl Runner {
             health: None,
             recent: Recent::default(),
             checkpoints: Checkpoints::default(),
+            stands: Stands::default(),
             refreshed_to: 0,
             retiring: None,
             queue,
@@ -121,6 +126,7 @@ impl Runner {
         let mut batch = Vec::with_capacity(BATCH_MAX);
         while !matches!(self.life, Life::Ended) {
             self.obey_all().await;
+            self.look_at_election();
             if self.go_on_swapping().await {
                 continue;
             }
@@ -138,6 +144,12 @@ impl Runner {
                 }
                 Life::Failed(_) => self.refuse_everything().await,
                 Life::RestartAt(at) => self.wait_for_restart(at).await,
+                Life::Running | Life::Stopping { .. } if self.in_doubt() => {
+                    match self.stopping_for_too_long() {
+                        true => self.give_up_doubt(),
+                        false => self.wait_in_doubt().await,
+                    }
+                }
                 Life::Running | Life::Stopping { .. } if !self.blocked.is_empty() => {
                     self.wait_for_room().await;
                 }
@@ -149,7 +161,9 @@ impl Runner {
                     if batch.is_empty() {
                         self.wait_or_end(&mut batch).await;
                     }
-                    if !batch.is_empty() {
+                    if !batch.is_empty() && self.must_wait() {
+                        self.keep(&mut batch);
+                    } else if !batch.is_empty() {
                         self.run_batch(&mut batch).await;
                     }
                 }
@@ -215,6 +229,14 @@ impl Runner {
 
     /// Fills `batch` with what is there, without waiting.
     fn gather(&mut self, batch: &mut Vec<Event>) {
+        if batch.is_empty()
+            && let Some(notice) = self.notice()
+        {
+            batch.push(notice);
+            if self.stands.revokes() {
+                return;
+            }
+        }
         while batch.len() < BATCH_MAX {
             let Some(event) = self.pending.pop_front() else {
                 break;
@@ -278,6 +300,7 @@ impl Runner {
             Some(control) = self.control.recv() => self.obey(control).await,
             Some(notice) = self.notices.recv() => batch.extend(self.event_of(notice)),
             Some(posted) = self.queue.take(), if self.draining.is_none() => got = Some(posted),
+            () = changed(&mut self.stands.changes) => {}
             () = wake_or_never => {}
         }
         if let Some(posted) = got {
@@ -342,6 +365,7 @@ impl Runner {
     }
 
     async fn run_batch(&mut self, batch: &mut Vec<Event>) {
+        self.begin_under();
         let Some(instance) = &mut self.instance else {
             // Only a running endpoint gathers; keep the events if that ever changes.
             self.pending.extend(batch.drain(..));
@@ -363,6 +387,7 @@ impl Runner {
             Err(crash) => crash.done,
         };
         let stopped = self.record(batch, done);
+        let untold = self.end_under(batch, done);
         match handled {
             Ok(handled) => {
                 self.volatile = handled.volatile;
@@ -371,7 +396,8 @@ impl Runner {
                 self.refresh_if_large().await;
             }
             Err(crash) => {
-                let culprit = (!batch.is_empty()).then(|| batch.remove(0));
+                let first = || (!batch.is_empty()).then(|| batch.remove(0));
+                let culprit = untold.or_else(first);
                 self.keep(batch);
                 let running = matches!(self.life, Life::Running);
                 if self.trial.is_some() && running {
@@ -382,7 +408,7 @@ impl Runner {
             }
         }
         if stopped {
-            self.become_durable().await;
+            self.settle().await;
             self.finish_stopping();
         }
     }
@@ -481,6 +507,7 @@ impl Runner {
             biased;
             Some(control) = self.control.recv() => return self.obey(control).await,
             () = too_long => return,
+            () = changed(&mut self.stands.changes) => return,
             waited = tokio::time::timeout(limit, room) => waited.unwrap_or_else(|_| {
                 Err(RpcError::Timeout {
                     who: format!("room at {to}"),
@@ -489,9 +516,17 @@ impl Runner {
                 })
             }),
         };
-        let outcome = outcome.and_then(|room| match self.blocked.pop_front() {
-            Some(Effect::Send { to, message, .. }) => room.fill(&to, message),
-            _ => Ok(()),
+        let counts = self.endpoint.election.gate() == Certainty::Certain;
+        let outcome = outcome.and_then(|found| match self.blocked.front_mut() {
+            // It waited for longer than it counts: what becomes of it is decided with all that waits.
+            Some(Effect::Send { room, .. }) if !counts => {
+                *room = Some(found);
+                Ok(())
+            }
+            _ => match self.blocked.pop_front() {
+                Some(Effect::Send { to, message, .. }) => found.fill(&to, message),
+                _ => Ok(()),
+            },
         });
         if let Err(error) = outcome {
             if matches!(error, RpcError::Timeout { .. }) {
@@ -550,6 +585,7 @@ impl Runner {
         let ends = endpoint.running.load().settings.ends_with_crash;
         if ends {
             // Before anybody hears of the end: what ended well takes effect.
+            self.give_up_doubt();
             self.send_what_has_room();
             endpoint.note_end(End::Crashed {
                 reason: crash.reason.clone(),
@@ -609,6 +645,7 @@ impl Runner {
         self.started = false;
         self.volatile = 0;
         self.health = None;
+        self.stand(Standing::default());
         if self.end_trial().is_some() {
             // Its mark is not that of a copy.
             self.forget_image();
@@ -635,6 +672,8 @@ impl Runner {
         });
         // Effects of ended turns still go out, but for what only the lost state waited for.
         Effect::retain(&mut self.blocked, |effect| match effect {
+            // Whether it stands the next instance says, or the copy.
+            Effect::Contend | Effect::Resign => false,
             Effect::Ask { id, .. } | Effect::StartTimer { id, .. } => {
                 has_image && ledger.is_before_mark(*id)
             }
@@ -720,6 +759,7 @@ impl Runner {
                 return self.crashed(Crash::between_turns(reason), None);
             }
             self.tell_what_was_lost();
+            self.stand(image.standing);
             self.blocked.extend(instance.commit());
             self.started = true;
             if !running.settings.checkpoint.is_wanted() {
@@ -739,6 +779,7 @@ impl Runner {
     /// Puts `on-start` before everything else, once.
     pub(super) fn start_fresh(&mut self) {
         self.started = false;
+        self.stand(Standing::default());
         self.pending.retain(|event| !matches!(event, Event::Start));
         self.pending.push_front(Event::Start);
     }
@@ -753,6 +794,7 @@ impl Runner {
             biased;
             Some(control) = self.control.recv() => self.obey(control).await,
             Some(_) = self.notices.recv() => {}
+            () = changed(&mut self.stands.changes) => {}
             Some(posted) = self.queue.take() => self.refuse(posted, &error),
         }
     }
@@ -793,7 +835,7 @@ impl Runner {
     }
 
     /// True where the time to handle what is queued is over.
-    fn stopping_for_too_long(&self) -> bool {
+    pub(super) fn stopping_for_too_long(&self) -> bool {
         matches!(self.life, Life::Stopping { deadline, .. } if Instant::now() >= deadline)
     }
 
@@ -801,7 +843,9 @@ impl Runner {
     fn end(&mut self) {
         let error = self.endpoint.inbox.stopped();
         self.queue.close();
+        self.give_up_doubt();
         self.send_what_has_room();
+        self.leave_election();
         self.answer_queued(&error);
         let mut ledger = lock(&self.endpoint.ledger);
         ledger.clear_asks_and_timers();

@@ -16,6 +16,7 @@ use crate::component::effect::{Effect, Room};
 use crate::component::metadata::Metadata;
 use crate::component::surroundings::{LogLevel, LogLine, Observation, Surroundings};
 use crate::component::workload::Workload;
+use crate::election::leadership::Certainty;
 use crate::error::RpcError;
 use crate::responder::Responder;
 use crate::store::EndpointStore;
@@ -71,8 +72,10 @@ impl Surroundings for EndpointSurroundings {
     }
 
     fn interrupted(&self) -> bool {
-        self.with(|endpoint| endpoint.interrupt.load(Ordering::Acquire))
-            .unwrap_or(false)
+        self.with(|endpoint| {
+            endpoint.interrupt.load(Ordering::Acquire) || endpoint.election.has_moved()
+        })
+        .unwrap_or(false)
     }
 
     fn commit(&self, effects: &mut VecDeque<Effect>) -> bool {
@@ -87,6 +90,11 @@ impl Surroundings for EndpointSurroundings {
 
     fn store(&self) -> Result<EndpointStore, RpcError> {
         self.with(|endpoint| endpoint.store())?
+    }
+
+    fn check_writable(&self, store: &EndpointStore) -> Result<(), RpcError> {
+        let fence = self.with(|endpoint| endpoint.election.fence())?;
+        store.check_writable(fence.as_deref())
     }
 
     fn open_channel(
@@ -242,9 +250,22 @@ fn admit(open: usize, limit: usize, what: &str, setting: &str) -> Result<(), Rpc
 
 impl Endpoint {
     /// Carries out the effects of turns that ended well, in order. False where the first one that
-    /// is left has to wait, for room or for the disk.
+    /// is left has to wait: for room, for the disk, or since it is in doubt whether it counts.
     pub(super) fn carry_out(self: &Arc<Self>, effects: &mut VecDeque<Effect>) -> bool {
-        while let Some(effect) = effects.pop_front() {
+        let under = self.election.under();
+        while !effects.is_empty() {
+            // For each of them: this process may be stopped between any two.
+            match under.map(|term| self.election.certainty(term)) {
+                None | Some(Certainty::Certain) => {}
+                Some(Certainty::Doubt) => return false,
+                Some(Certainty::Over) => {
+                    self.not_led(effects);
+                    return true;
+                }
+            }
+            let Some(effect) = effects.pop_front() else {
+                break;
+            };
             if matches!(effect, Effect::Persist(_) | Effect::WhenDurable { .. }) {
                 effects.push_front(effect);
                 match self.go_on_when_durable(effects) {
@@ -261,7 +282,7 @@ impl Endpoint {
     }
 
     /// Gives the effect back where it has to wait.
-    fn carry_out_one(self: &Arc<Self>, effect: Effect) -> Option<Effect> {
+    pub(super) fn carry_out_one(self: &Arc<Self>, effect: Effect) -> Option<Effect> {
         match effect {
             Effect::Send { room, to, message } => return self.send(room, to, message),
             Effect::Ask {
@@ -322,6 +343,8 @@ impl Endpoint {
             }
             // `carry_out` sees to them.
             Effect::Persist(_) | Effect::WhenDurable { .. } => return Some(effect),
+            Effect::Contend => self.election.contend(),
+            Effect::Resign => self.election.resign(),
             Effect::StopSelf => {
                 self.outgoing.unregister(self);
                 let (done, _nobody_waits) = tokio::sync::oneshot::channel();

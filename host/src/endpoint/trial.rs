@@ -14,6 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::handle::Running;
+use super::leading::Standing;
 use super::settings::Probation;
 use crate::component::event::Event;
 use crate::message::Message;
@@ -35,6 +36,8 @@ pub(super) struct Image {
     pub(super) state: Bytes,
     /// The newest id of the ledger when it was written.
     pub(super) last_id: u64,
+    /// How it stood to the election.
+    pub(super) standing: Standing,
 }
 
 /// A version that has to prove itself.
@@ -267,6 +270,7 @@ pub(super) mod tests {
             state_version: 1,
             state: Bytes::from_static(b"state"),
             last_id: 0,
+            standing: Standing::default(),
         }
     }
 

@@ -78,6 +78,8 @@ const COPIED_AFTER: RangeInclusive<Duration> =
 const REHEARSED: RangeInclusive<u64> = 0..=4096;
 /// What a grant of message kinds begins with; what follows is a kind, or `*` for all.
 const MESSAGE: &str = "message:";
+/// A grant that begins with this is for a format of entries.
+const ENTRIES: &str = "entries:";
 
 /// What a sidecar says, checked.
 #[derive(Clone, Debug, PartialEq, Default)]
@@ -258,13 +260,15 @@ fn grants(table: &Table) -> Result<BTreeSet<String>, SidecarError> {
         return Ok(BTreeSet::new());
     };
     let names = texts("grants", value)?;
-    let known = |name: &str| match name.strip_prefix(MESSAGE) {
-        Some(kind) => (1..=Message::KIND_BYTES_MAX).contains(&kind.len()),
-        None => known_rights().any(|right| right == name),
+    let known = |name: &str| match (name.strip_prefix(MESSAGE), name.strip_prefix(ENTRIES)) {
+        (Some(kind), _) => (1..=Message::KIND_BYTES_MAX).contains(&kind.len()),
+        // As it is written when it is granted, so that the two are the same.
+        (_, Some(format)) => format.parse::<u32>().is_ok_and(|n| n.to_string() == format),
+        _ => known_rights().any(|right| right == name),
     };
     match names.iter().find(|name| !known(name)) {
         Some(name) => {
-            let kinds = ["message:KIND", "message:*"];
+            let kinds = ["message:KIND", "message:*", "entries:FORMAT"];
             let all: Vec<_> = known_rights().chain(kinds).collect();
             Err(SidecarError::UnknownGrant {
                 name: name.clone(),

@@ -26,7 +26,7 @@ fn each_key_is_read() {
     let sidecar = read(
         r#"
         endpoints = ["a", "b"]
-        grants = ["clock", "registry", "message:count.Reset", "message:*"]
+        grants = ["clock", "registry", "message:count.Reset", "message:*", "entries:2"]
         [config]
         greeting = "hello"
         [limits]
@@ -56,7 +56,13 @@ fn each_key_is_read() {
         "#,
     );
     assert_eq!(sidecar.endpoints, ["a", "b"]);
-    for grant in ["clock", "registry", "message:count.Reset", "message:*"] {
+    for grant in [
+        "clock",
+        "registry",
+        "message:count.Reset",
+        "message:*",
+        "entries:2",
+    ] {
         assert!(sidecar.settings.grants.contains(grant), "{grant}");
     }
     assert_eq!(sidecar.settings.config["greeting"], "hello");
@@ -218,6 +224,7 @@ fn what_is_wrong_is_named_with_key_expected_and_found() {
         "unknown right `message:`; known: `",
     );
     refused("grants = ['mesage:a']", "`message:KIND`, `message:*`");
+    refused("grants = ['entries:02']", "`entries:FORMAT`");
     refused(
         "[limits]\nrefresh_above = '64 MiB'",
         "`limits.refresh_above` is 64 MiB; expected less than `limits.memory`, which is 64 MiB",

@@ -3,7 +3,7 @@
 use quote::quote;
 use syn::parse::{Parse, ParseStream};
 use syn::punctuated::Punctuated;
-use syn::{Error, Expr, ExprArray, LitInt, LitStr, Meta, Token};
+use syn::{Error, Expr, ExprArray, LitInt, LitStr, Meta, MetaNameValue, Token};
 
 /// The arguments, checked.
 pub(super) struct Arguments {
@@ -12,14 +12,27 @@ pub(super) struct Arguments {
     pub(super) about: Option<LitStr>,
     pub(super) state_version: u32,
     pub(super) rights: Vec<Expr>,
+    pub(super) entries: Option<Entries>,
+}
+
+/// In which formats it keeps what it persists.
+pub(super) struct Entries {
+    pub(super) writes: u32,
+    pub(super) reads: Vec<u32>,
 }
 
 impl Parse for Arguments {
     fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
         let (mut name, mut version, mut about) = (None, None, None);
-        let (mut state_version, mut rights) = (1, Vec::new());
+        let (mut state_version, mut rights, mut entries) = (1, Vec::new(), None);
         let metas = Punctuated::<Meta, Token![,]>::parse_terminated(input)?;
         for meta in &metas {
+            if let Meta::List(list) = meta
+                && list.path.is_ident("entries")
+            {
+                entries = Some(list.parse_args()?);
+                continue;
+            }
             let Meta::NameValue(pair) = meta else {
                 return Err(Error::new_spanned(meta, "expected `name = value`"));
             };
@@ -39,7 +52,7 @@ impl Parse for Arguments {
             } else {
                 return Err(Error::new_spanned(
                     &pair.path,
-                    "unknown; there are `name`, `version`, `about`, `state_version` and `rights`",
+                    "unknown; there are `name`, `version`, `about`, `state_version`, `rights` and `entries`",
                 ));
             }
         }
@@ -50,7 +63,39 @@ impl Parse for Arguments {
             about,
             state_version,
             rights,
+            entries,
         })
+    }
+}
+
+impl Parse for Entries {
+    fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
+        const FORM: &str = "expected `entries(writes = 2, reads = [1, 2])`";
+        let (mut writes, mut reads) = (None, None);
+        let span = input.span();
+        for pair in &Punctuated::<MetaNameValue, Token![,]>::parse_terminated(input)? {
+            let value = &pair.value;
+            let value = quote!(#value);
+            if pair.path.is_ident("writes") {
+                writes = Some(syn::parse2::<LitInt>(value)?);
+            } else if pair.path.is_ident("reads") {
+                let list = syn::parse2::<ExprArray>(value)?.elems.into_iter();
+                let number =
+                    |element: Expr| syn::parse2::<LitInt>(quote!(#element))?.base10_parse();
+                reads = Some(list.map(number).collect::<syn::Result<Vec<u32>>>()?);
+            } else {
+                return Err(Error::new_spanned(&pair.path, FORM));
+            }
+        }
+        let (Some(writes), Some(reads)) = (writes, reads) else {
+            return Err(Error::new(span, FORM));
+        };
+        let own: u32 = writes.base10_parse()?;
+        if !reads.contains(&own) {
+            let reason = format!("{own} is not among what it reads: it must read what it wrote");
+            return Err(Error::new_spanned(writes, reason));
+        }
+        Ok(Self { writes: own, reads })
     }
 }
 

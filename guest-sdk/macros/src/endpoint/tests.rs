@@ -22,6 +22,11 @@ fn arguments_that_do_not_fit_are_refused_with_what_would() {
         ("name = \".a\", version = \"1.0.0\"", "begins with no dot"),
         ("name = \"a\", version = \"1.0\"", "no semantic version"),
         ("name = \"a\", nome = \"b\"", "there are `name`"),
+        ("entries(writes = 2)", "entries(writes = 2, reads = [1, 2])"),
+        (
+            "entries(writes = 2, reads = [1])",
+            "must read what it wrote",
+        ),
     ] {
         check(arguments, &block, expected);
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -10,11 +11,17 @@ use deploy_protocol::{BoundPortsRequest, BoundPortsResponse, MASTER, MASTER_PORT
 use serde::Serialize;
 
 use super::asking::{ask, bad};
+use super::parent;
 use super::role::{Role, RoleOptions, Running};
 use crate::address::EndpointAddress;
 use crate::bundled;
 use crate::cli::output::{Output, line};
 use crate::cli::serve::{Stop, shut_down, unless_stopped};
+use crate::cli::zookeeper::{RecoveryMode, ZooKeeperOptions};
+use crate::election::ElectionSettings;
+use crate::election::under_parent::UnderParent;
+use crate::store::StoreSettings;
+use crate::zookeeper::ZooKeeperSettings;
 
 /// How long the master may take to start.
 const STARTS_WITHIN: Duration = Duration::from_secs(120);
@@ -29,12 +36,22 @@ pub(in crate::cli) struct Master {
     /// Port for messages; a taken one is followed by the next.
     #[arg(long, short, default_value_t = MASTER_PORT)]
     port: u16,
-    /// What to keep for the next start: `none`, or `filesystem` (workers, applications and drivers).
-    #[arg(long, default_value = "none")]
-    recovery_mode: String,
-    /// Where it is kept, by one master only. Default: `master` in --data.
+    /// Where workers, applications and drivers are kept: `none`, `filesystem` (for the next start), or
+    /// `zookeeper` (for the next of several masters, of which ZooKeeper says who leads).
+    #[arg(long, value_name = "MODE", default_value = "none")]
+    recovery_mode: RecoveryMode,
+    /// Where it is kept in mode `filesystem`, by one master only. Default: `master` in --data.
     #[arg(long)]
     recovery_directory: Option<PathBuf>,
+    /// Run as one process in mode `zookeeper`. By default a parent process holds the latch, so that the
+    /// next master need not wait for a session to expire when this one is killed.
+    #[arg(long)]
+    no_parent: bool,
+    /// This is the child of such a parent, which its standard input leads to.
+    #[arg(long, hide = true)]
+    under_parent: bool,
+    #[command(flatten)]
+    zookeeper: ZooKeeperOptions,
     #[command(flatten)]
     role: RoleOptions,
 }
@@ -47,12 +64,38 @@ struct Ready {
     web_ui_port: Option<u16>,
     rest_port: Option<u16>,
     admin: Option<String>,
+    /// The process that runs the master: not the parent, where there is one.
+    host_pid: u32,
 }
+
+/// What else a master under a parent waits for.
+type Parent = Option<Arc<UnderParent>>;
 
 impl Master {
     pub(in crate::cli) async fn run(self, output: Output) -> anyhow::Result<()> {
+        let zookeeper = self.zookeeper.settings(self.recovery_mode)?;
+        match &zookeeper {
+            Some(settings) if !self.no_parent && !self.under_parent => {
+                parent::run(MASTER, settings).await
+            }
+            _ => self.run_host(zookeeper, output).await,
+        }
+    }
+
+    async fn run_host(
+        self,
+        zookeeper: Option<ZooKeeperSettings>,
+        output: Output,
+    ) -> anyhow::Result<()> {
         let mut stop = Stop::new()?;
-        let starting = self.start_rpc_env_and_endpoint();
+        let parent: Parent = match &zookeeper {
+            Some(settings) if self.under_parent => {
+                let socket = parent::socket_to_parent()?;
+                Some(UnderParent::start(socket, MASTER, settings.clone()))
+            }
+            _ => None,
+        };
+        let starting = self.start_rpc_env_and_endpoint(zookeeper, parent.clone());
         let (running, ports) = unless_stopped(&mut stop, starting).await?;
         let admin = running.admin.as_ref();
         let ready = Ready {
@@ -61,38 +104,58 @@ impl Master {
             web_ui_port: ports.web_ui_port,
             rest_port: ports.rest_port,
             admin: admin.map(|admin| format!("http://{}", admin.address())),
+            host_pid: std::process::id(),
         };
         line(&match output.json {
             true => serde_json::to_string(&ready)?,
             false => text(&ready),
         })?;
-        running.await_termination(stop, MASTER).await
+        let parent_ended = async {
+            match &parent {
+                Some(parent) => parent.parent_ended().await,
+                None => std::future::pending().await,
+            }
+        };
+        running.await_termination(stop, MASTER, parent_ended).await
     }
 
     /// Starts the host and the master on it, and asks the master for its ports: its answer says that it
     /// started.
-    async fn start_rpc_env_and_endpoint(&self) -> anyhow::Result<(Running, BoundPortsResponse)> {
+    async fn start_rpc_env_and_endpoint(
+        &self,
+        zookeeper: Option<ZooKeeperSettings>,
+        parent: Parent,
+    ) -> anyhow::Result<(Running, BoundPortsResponse)> {
         let host = &self.role.host;
         let mut settings = self.role.serve.settings(&format!("{host}:{}", self.port))?;
-        let recovers = self.recovery_mode.eq_ignore_ascii_case("filesystem");
-        if self.recovery_directory.is_some() && !recovers {
+        if self.recovery_directory.is_some() && self.recovery_mode != RecoveryMode::Filesystem {
             return Err(bad(
                 "--recovery-directory is for --recovery-mode filesystem",
             ));
         }
-        if recovers {
-            settings.store = Some(match &self.recovery_directory {
-                Some(directory) => directory.clone(),
-                None => self.role.serve.data()?.join("master"),
-            });
-        }
+        settings.store = match self.recovery_mode {
+            RecoveryMode::None => None,
+            RecoveryMode::Filesystem => Some(match &self.recovery_directory {
+                Some(directory) => directory.clone().into(),
+                None => self.role.serve.data()?.join("master").into(),
+            }),
+            RecoveryMode::ZooKeeper => zookeeper.clone().map(StoreSettings::ZooKeeper),
+        };
+        settings.election = match (zookeeper, parent) {
+            (None, _) => ElectionSettings::None,
+            (Some(zookeeper), None) => ElectionSettings::ZooKeeper(zookeeper),
+            (Some(_), Some(parent)) => ElectionSettings::By(parent),
+        };
         let role = Role {
             name: MASTER,
             bundled: bundled::master(),
-            grants: &["persist"],
-            config: BTreeMap::from([("recovery_mode".to_owned(), self.recovery_mode.clone())]),
+            grants: &["persist", "lead"],
+            config: BTreeMap::from([(
+                "recovery_mode".to_owned(),
+                self.recovery_mode.name().to_owned(),
+            )]),
             admin: crate::admin::api::DEFAULT_LISTEN,
-            copies: !recovers,
+            copies: self.recovery_mode == RecoveryMode::None,
         };
         let running = self.role.start_rpc_env_and_endpoint(settings, role).await?;
         let master = EndpointAddress::new(MASTER, running.env.location());

@@ -8,6 +8,7 @@ mod kill;
 mod listing;
 mod master;
 mod offered;
+mod parent;
 mod progress;
 mod role;
 mod submit;

@@ -107,13 +107,19 @@ impl Running {
         }
     }
 
-    /// Runs until a signal comes or the endpoint has ended, then ends in order.
+    /// Runs until a signal comes, `over` is over or the endpoint has ended, then ends in order.
     ///
     /// # Errors
     /// The endpoint ended by itself.
-    pub(super) async fn await_termination(self, mut stop: Stop, name: &str) -> anyhow::Result<()> {
+    pub(super) async fn await_termination(
+        self,
+        mut stop: Stop,
+        name: &str,
+        over: impl Future<Output = ()>,
+    ) -> anyhow::Result<()> {
         let ended = tokio::select! {
             () = stop.wait() => None,
+            () = over => None,
             reason = self.ended(name) => Some(reason),
         };
         end(stop, shut_down(self.admin, &self.env)).await?;

@@ -133,7 +133,9 @@ impl Worker {
                 ready.admin.as_deref().unwrap_or("off")
             ),
         })?;
-        running.await_termination(stop, WORKER).await
+        running
+            .await_termination(stop, WORKER, std::future::pending())
+            .await
     }
 
     /// Starts the host and the worker on it. The answer of the worker says that it started.

@@ -8,6 +8,7 @@ mod calls;
 mod channels;
 mod configuration;
 mod launching;
+mod leadership;
 mod logging;
 mod messaging;
 mod metrics;

@@ -56,6 +56,7 @@ impl Host for HostState {
 impl HostState {
     fn write(&mut self, name: String, value: Option<Bytes>) -> Result<(), RpcError> {
         let kept = self.surroundings.store()?;
+        self.surroundings.check_writable(&kept)?;
         let is_first = self.writes.is_empty();
         self.writes.put(&kept, name, value)?;
         if is_first {

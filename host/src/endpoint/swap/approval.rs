@@ -1,7 +1,8 @@
 //! Approval: whether a version asks for more than the running one was granted.
 //!
-//! Three things count: rights, memory that it needs to start, kinds of messages that it handles. What
-//! a version asks for beyond what was granted is a decision for a person: the version is held.
+//! Four things count: rights, memory that it needs to start, kinds of messages that it handles, and a format
+//! of what it persists that others who stand for the same election cannot read. What a version asks for
+//! beyond what was granted is a decision for a person: the version is held.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -14,6 +15,7 @@ use super::super::trial::HEALTH;
 use crate::component::code::{Code, LoadError};
 use crate::component::instance::{self, Prepared};
 use crate::component::surroundings::Surroundings;
+use crate::election::leadership::{Candidate, EntryFormats};
 
 impl Held {
     /// The code, and the settings with everything granted that it wants.
@@ -33,6 +35,9 @@ impl Held {
 /// In the grants of a sidecar: this kind of messages may be handled. `message:*` means any.
 pub(crate) const MESSAGE_GRANT: &str = "message:";
 
+/// In the grants of a sidecar: entries may be written in this format, whoever cannot read it.
+pub(crate) const ENTRIES_GRANT: &str = "entries:";
+
 /// A version that waits for approval.
 pub(crate) struct Held {
     pub(crate) id: VersionId,
@@ -44,9 +49,23 @@ pub(crate) struct Held {
 /// Something that was not granted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Want {
-    Right { right: String, reason: String },
-    Memory { needs: usize, granted: usize },
-    Message { kind: String },
+    Right {
+        right: String,
+        reason: String,
+    },
+    Memory {
+        needs: usize,
+        granted: usize,
+    },
+    Message {
+        kind: String,
+    },
+    /// To write entries that `who` cannot read, who may have to lead next.
+    Entries {
+        format: u32,
+        who: String,
+        reads: Vec<u32>,
+    },
 }
 
 impl fmt::Display for Want {
@@ -58,6 +77,11 @@ impl fmt::Display for Want {
                 "{needs} bytes of memory to start, where {granted} are granted"
             ),
             Self::Message { kind } => write!(f, "to handle messages `{kind}`"),
+            Self::Entries { format, who, reads } => write!(
+                f,
+                "to write entries in format {format}, which {who} cannot read (it reads {reads:?}) and could \
+                 not lead with"
+            ),
         }
     }
 }
@@ -75,6 +99,9 @@ pub(crate) fn widen(settings: &EndpointSettings, wants: &[Want]) -> EndpointSett
             }
             Want::Message { kind } => {
                 settings.grants.insert(format!("{MESSAGE_GRANT}{kind}"));
+            }
+            Want::Entries { format, .. } => {
+                settings.grants.insert(format!("{ENTRIES_GRANT}{format}"));
             }
         }
     }
@@ -98,6 +125,29 @@ fn new_kinds(
         .filter(|kind| kind != HEALTH && !granted(kind))
         .map(|kind| Want::Message { kind })
         .collect()
+}
+
+/// The format that a version writes, where it is not the one that is written now and some of the others
+/// who stand for the same election cannot read it.
+fn unreadable(
+    new: Option<&EntryFormats>,
+    running: Option<&EntryFormats>,
+    others: &[Candidate],
+    grants: &BTreeSet<String>,
+) -> Option<Want> {
+    let format = new?.writes;
+    let written = running.is_some_and(|running| running.writes == format);
+    if written || grants.contains(&format!("{ENTRIES_GRANT}{format}")) {
+        return None;
+    }
+    others.iter().find_map(|other| {
+        let reads = &other.entries.as_ref()?.reads;
+        (!reads.contains(&format)).then(|| Want::Entries {
+            format,
+            who: format!("{} (version {})", other.id, other.version),
+            reads: reads.clone(),
+        })
+    })
 }
 
 /// What a look at a version found.
@@ -151,6 +201,12 @@ pub(in super::super) async fn look(
     let handles = metadata.handles.iter().map(|h| h.request.kind.clone());
     let known = super::super::handle::lock(&endpoint.known_kinds).clone();
     wants.extend(new_kinds(handles, &settings.grants, &known));
+    wants.extend(unreadable(
+        prepared.instance.entries(),
+        endpoint.running().entries.as_ref(),
+        &endpoint.election.others(&endpoint.address().to_string()),
+        &settings.grants,
+    ));
     if wants.is_empty() {
         return Ok(Looked::Fits(Box::new(prepared)));
     }
@@ -231,6 +287,39 @@ mod tests {
     }
 
     #[test]
+    fn a_format_that_another_candidate_cannot_read_is_wanted() {
+        let formats = |writes, reads: &[u32]| EntryFormats {
+            writes,
+            reads: reads.to_vec(),
+        };
+        let candidate = |id: &str, entries| Candidate {
+            id: id.to_owned(),
+            version: "1.0.0".to_owned(),
+            entries,
+        };
+        let others = [
+            candidate("silent", None),
+            candidate("new", Some(formats(2, &[1, 2]))),
+            candidate("old", Some(formats(1, &[1]))),
+        ];
+        let wanted =
+            |new: Option<&EntryFormats>, running: Option<&EntryFormats>, grants: &[&str]| {
+                unreadable(new, running, &others, &set(grants))
+            };
+        let (one, two) = (formats(1, &[1]), formats(2, &[1, 2]));
+        let want = wanted(Some(&two), Some(&one), &[]).unwrap();
+        assert!(matches!(&want, Want::Entries { format: 2, who, .. } if who.starts_with("old")));
+        assert_eq!(wanted(Some(&two), Some(&one), &["entries:2"]), None);
+        assert_eq!(
+            wanted(Some(&two), Some(&two), &[]),
+            None,
+            "it is written already"
+        );
+        assert_eq!(wanted(Some(&one), Some(&two), &[]), None, "all can read it");
+        assert_eq!(wanted(None, Some(&one), &[]), None);
+    }
+
+    #[test]
     fn a_right_is_wanted_once_and_only_if_it_is_not_granted() {
         let needed = ["clock", "registry", "clock"].map(|r| (r.to_owned(), "x".to_owned()));
         let wants = missing_rights(needed.to_vec(), &set(&["registry"]));
@@ -251,9 +340,17 @@ mod tests {
             Want::Message {
                 kind: "a.New".to_owned(),
             },
+            Want::Entries {
+                format: 2,
+                who: String::new(),
+                reads: Vec::new(),
+            },
         ];
         let widened = widen(&EndpointSettings::default(), &wants);
-        assert_eq!(widened.grants, set(&["clock", "message:a.New"]));
+        assert_eq!(
+            widened.grants,
+            set(&["clock", "entries:2", "message:a.New"])
+        );
         assert_eq!(widened.limits.memory_bytes, 1 << 30);
     }
 }

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::super::handle::{Endpoint, Running, lock};
+use super::super::leading::Standing;
 use super::super::record::{SwapOutcome, SwapPhases};
 use super::super::runner::{Life, Runner};
 use super::super::standstill::Standstill;
@@ -271,6 +272,7 @@ impl Runner {
         if way_back {
             let state = made.states.last().cloned().unwrap_or_default();
             made.image = Some(Image {
+                standing: self.standing(),
                 running,
                 state_version: image_version,
                 state,
@@ -302,12 +304,20 @@ impl Runner {
         let on_trial = image.is_some_and(|image| self.begin_trial(image, &running));
         if made.from_checkpoint {
             self.tell_what_was_lost();
+            let image = self.checkpoints.image();
+            let standing = image.map(|image| image.standing.clone());
+            self.stand(standing.unwrap_or_default());
         }
         let mut instance = prepared.instance;
         let wanted_in_restore = instance.commit();
         self.blocked.extend(wanted_in_restore);
+        let can_lead = running.can_lead;
         let old = self.put_in_place(instance, running);
         self.started = carried;
+        if !can_lead {
+            // It cannot stand, and does not want to hear of it.
+            self.stand(Standing::default());
+        }
         match made.states.pop() {
             _ if still_on_trial => {}
             _ if on_trial => {
@@ -315,6 +325,7 @@ impl Runner {
                 self.endpoint.shown(|shown| shown.checkpoint = None);
             }
             Some(state) if checkpoints.is_wanted() => self.keep_image(Image {
+                standing: self.standing(),
                 running: self.endpoint.running(),
                 state_version,
                 state,
