@@ -262,15 +262,11 @@ impl Client {
                 ))
             }
             Standing::Registered {
-                connected: true,
-                app_id,
-                master,
+                connected: true, ..
             } => {
-                let (app_id, master) = (app_id.clone(), master.clone());
-                let wake = self.wake_for_check();
-                let round = self.round;
-                let search = Search { round, master };
-                vec![wake, Act::AskWhetherItKnows { search, app_id }]
+                let mut acts = vec![self.wake_for_check()];
+                acts.extend(self.ask_whether_it_knows());
+                acts
             }
             Standing::Registered { .. } => self.search(),
             Standing::Ended => Vec::new(),
@@ -306,8 +302,12 @@ impl Client {
                 master: at,
                 connected,
             } if *ours == app_id => {
+                let is_another = *at != master;
                 (*at, *connected) = (master, true);
-                vec![self.wake_for_check()]
+                let mut acts = vec![self.wake_for_check()];
+                // One of the two does not lead any more, and was slow.
+                acts.extend(self.ask_whether_it_knows().filter(|_| is_another));
+                acts
             }
             Standing::Registered { .. } | Standing::Ended => {
                 vec![Act::Unregister { master, app_id }]
@@ -315,13 +315,36 @@ impl Client {
         }
     }
 
-    /// Another master leads, and knows the application.
+    /// Another master leads, and knows the application, or that it wants to be registered.
+    ///
+    /// It is adopted at once, whatever the connection with the one before is like: that one may be frozen,
+    /// or stand by. Its call may be a late one, so it is asked whether it knows the application: one that
+    /// does not lead says no, and the search for the one that leads begins at once.
     pub fn master_changed(&mut self, message: MasterChanged) -> Vec<Act> {
-        self.adopt(message.master)
+        let master = message.master;
+        match self.standing {
+            // Without an id there is nothing to acknowledge. The next attempt would be long after.
+            Standing::Registering { .. } => vec![Act::Register { master }],
+            Standing::Registered { .. } => {
+                let mut acts = self.adopt(master);
+                acts.extend(self.ask_whether_it_knows());
+                acts
+            }
+            Standing::Ended => Vec::new(),
+        }
+    }
+
+    /// Asks its master, in the round that goes on.
+    fn ask_whether_it_knows(&self) -> Option<Act> {
+        let search = Search {
+            round: self.round,
+            master: self.master()?.clone(),
+        };
+        let app_id = self.app_id()?.to_owned();
+        Some(Act::AskWhetherItKnows { search, app_id })
     }
 
     fn adopt(&mut self, new: EndpointRef) -> Vec<Act> {
-        // Without an id there is nothing to acknowledge; the next attempt registers with it.
         let Standing::Registered {
             app_id,
             master,

@@ -297,7 +297,7 @@ pub fn knowledge<L: Listener>(
             client.knows_us(then.search, answer.acknowledged)
         }),
         Err(failure) => match failure.code.as_str() {
-            Failure::ENDPOINT_NOT_FOUND | Failure::STOPPED => {
+            Failure::ENDPOINT_NOT_FOUND | Failure::STOPPED | Failure::LEADERSHIP => {
                 carry_out(listener, ctx, |client| client.is_gone(&then.search))
             }
             // A lost connection is told by itself; who is slow is asked again.

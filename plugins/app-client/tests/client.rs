@@ -571,14 +571,92 @@ fn a_search_that_finds_nobody_goes_on_and_late_answers_do_nothing() {
     assert_eq!(driver.asked::<RequestReadyz>().len(), 4, "another search");
     driver.answer(&first[1], Ok(Readyz { ready: true }));
     assert!(driver.asked::<KillExecutors>().is_empty());
-    driver.send(&MasterChanged {
-        master: master(1),
-        master_web_ui_url: String::new(),
-    });
+    leads_now(&mut driver, 1);
+    let question = driver.asked::<KillExecutors>().remove(0);
+    let acknowledged = true;
+    driver.answer(&question, Ok(Acknowledged { acknowledged }));
     leads(&mut driver, 1, true);
     driver.advance(INTERVAL * 2);
     assert!(driver.asked::<KillExecutors>().is_empty());
     assert_eq!(registers(&mut driver), []);
+}
+
+fn leads_now(driver: &mut TestEndpoint<Driver>, number: usize) {
+    driver.send(&MasterChanged {
+        master: master(number),
+        master_web_ui_url: String::new(),
+    });
+}
+
+/// The one before may be frozen or stand by: its connection says nothing.
+#[test]
+fn a_new_master_is_adopted_while_the_connection_with_the_one_before_goes_on() {
+    let mut driver = registered();
+    leads_now(&mut driver, 1);
+    let to = driver.sent::<MasterChangeAcknowledged>();
+    assert_eq!(to[0].0, master(1));
+    assert_eq!(
+        driver.with(|state| state.client.master().cloned()),
+        Some(master(1))
+    );
+    driver.disconnected(MASTERS[0]);
+    assert!(driver.with(|state| state.client.is_connected()));
+    assert_eq!(told(&mut driver), [""; 0]);
+}
+
+/// It knew an application of this client, whose registration nobody could acknowledge any more.
+#[test]
+fn a_new_master_that_calls_while_it_registers_is_asked_at_once() {
+    let mut driver = TestEndpoint::<Driver>::start();
+    registers(&mut driver);
+    leads_now(&mut driver, 1);
+    assert_eq!(registers(&mut driver), [master(1)]);
+    assert_eq!(driver.sent::<MasterChangeAcknowledged>().len(), 0);
+    register(&mut driver, "app-1", 1);
+    assert_eq!(told(&mut driver), ["connected app-1"]);
+}
+
+/// A call that was on its way when its master was replaced. The next check would be a minute later.
+#[test]
+fn a_master_that_called_too_late_is_left_again_at_once() {
+    for answer in [Ok(false), Err(Failure::LEADERSHIP)] {
+        let mut driver = registered();
+        leads_now(&mut driver, 1);
+        leads_now(&mut driver, 0);
+        let asked = driver.asked::<KillExecutors>();
+        assert_eq!(asked.last().unwrap().to, master(0));
+        let answer = answer
+            .map(|acknowledged| Acknowledged { acknowledged })
+            .map_err(|code| Failure::with_code(code, "it stands by"));
+        driver.answer(asked.last().unwrap(), answer);
+        leads(&mut driver, 1, true);
+        let asked = driver.asked::<KillExecutors>();
+        assert_eq!(asked.last().unwrap().to, master(1));
+        let acknowledged = true;
+        driver.answer(asked.last().unwrap(), Ok(Acknowledged { acknowledged }));
+        assert_eq!(
+            driver.with(|state| state.client.master().cloned()),
+            Some(master(1))
+        );
+        assert_eq!(
+            registers(&mut driver),
+            [],
+            "it is the application that it was"
+        );
+    }
+}
+
+/// So is the late answer to a registration.
+#[test]
+fn of_two_masters_that_registered_the_same_application_one_is_asked() {
+    let mut driver = registered();
+    register(&mut driver, "app-1", 1);
+    let asked = driver.asked::<KillExecutors>();
+    assert_eq!(asked.len(), 1);
+    assert_eq!(asked[0].to, master(1));
+    assert_eq!(unregisters(&mut driver), []);
+    register(&mut driver, "app-1", 1);
+    assert_eq!(driver.asked::<KillExecutors>().len(), 1, "known already");
 }
 
 /// A limit of its host, say: another search may have room.

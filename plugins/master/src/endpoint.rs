@@ -7,6 +7,8 @@
 //! 2. What is persisted comes before what is sent: the host sends only what is durable.
 //! 3. A state whose changes could not be persisted is not gone on with: the instance ends, and the
 //!    next one begins with what is durable.
+//! 4. What is known belongs to one term of leadership. When that is over, nothing of it is left but the
+//!    configuration; its timers end by themselves.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -16,22 +18,25 @@ use deploy_protocol::{
     DecommissionWorkersOnHosts, DecommissionedWorkers, DriverStateChanged, DriverStateNoted,
     DriverStatusResponse, ExecutorStateChanged, ExecutorStateNoted, Heartbeat,
     KillAllDriversResponse, KillApplicationResponse, KillDriverResponse, KillExecutors,
-    MasterChangeAcknowledged, MasterStateResponse, Readyz, RegisterApplication, RegisterWorker,
-    RequestClearCompletedDriversAndApps, RequestDriverStatus, RequestExecutors,
+    MasterChangeAcknowledged, MasterStateResponse, Readyz, RecoveryState, RegisterApplication,
+    RegisterWorker, RequestClearCompletedDriversAndApps, RequestDriverStatus, RequestExecutors,
     RequestKillAllDrivers, RequestKillApplication, RequestKillDriver, RequestMasterState,
     RequestReadyz, RequestSubmitDriver, SubmitDriverResponse, UnregisterApplication,
     WorkerDecommissioning, WorkerLatestState, WorkerSchedulerStateResponse,
 };
+use instar_sdk::leadership::{ElectedLeader, RevokedLeadership};
 use instar_sdk::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::core::Core;
 use crate::core::entries::Written;
 use crate::core::settings::{RecoveryMode, Settings};
-use crate::core::turn::{Effect, Nowhere, Outgoing, Store, Turn};
+use crate::core::turn::{Effect, Nowhere, Outgoing, Spent, Store, Turn};
 
-/// How long a master waits before it tries again to read what is persisted.
-const READ_AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// How long a master waits before it tries again to read what is persisted: at first, as others wait for
+/// it, and at most.
+const READ_AGAIN_AFTER_MS: u64 = 50;
+const READ_AGAIN_AFTER_MS_MAX: u64 = 1000;
 
 /// So many messages to one receiver in one turn explain that it has not read them all. A host keeps more
 /// of them for one that reads.
@@ -47,6 +52,11 @@ pub struct Master {
     /// Tells the timers of this instance, and of those that took its state over, from those of an
     /// instance that crashed.
     life: u64,
+    /// The term in which it leads, or comes to lead as soon as what is persisted is read.
+    term: Option<u64>,
+    /// A timer is on its way that goes on with what is left to do.
+    #[serde(skip)]
+    goes_on: bool,
     /// False until an instance that took the state over has looked at its configuration.
     #[serde(skip)]
     at_home: bool,
@@ -72,18 +82,20 @@ struct CompleteRecovery {
     life: u64,
 }
 
-/// Timer: there is more to schedule.
+/// Timer: there is more to do than a turn should.
 #[derive(Debug, Message, Serialize, Deserialize)]
-#[message(kind = "master.ScheduleOn")]
-struct ScheduleOn {
+#[message(kind = "master.GoOn")]
+struct GoOn {
     life: u64,
 }
 
-/// This master leads. A timer, not a message: a message could be anybody's.
+/// Timer: what is persisted could not be read, and is read again.
 #[derive(Debug, Message, Serialize, Deserialize)]
-#[message(kind = "master.ElectedLeader")]
-struct ElectedLeader {
+#[message(kind = "master.ReadAgain")]
+struct ReadAgain {
     life: u64,
+    /// The wait before the next try, if this one fails, too.
+    wait_ms: u64,
 }
 
 // Carrying out.
@@ -95,7 +107,8 @@ impl Master {
         event: impl FnOnce(&mut Core, &mut Turn<'_>) -> T,
     ) -> Result<T, Failure> {
         self.settle_in(ctx);
-        let (result, mut effects) = self.happens(ctx, event);
+        let mut spent = Spent::default();
+        let (result, mut effects) = self.happens(ctx, &mut spent, event);
         let mut outcome = Ok(result);
         // Who cannot be reached is lost, which has effects of its own. Each round loses somebody, or is
         // the last.
@@ -110,9 +123,9 @@ impl Master {
             if lost.is_empty() {
                 break;
             }
-            let (_, more) = self.happens(ctx, |core, turn| {
+            let (_, more) = self.happens(ctx, &mut spent, |core, _| {
                 for (at, reason) in &lost {
-                    core.out_of_reach(turn, at, reason);
+                    core.out_of_reach(at, reason);
                 }
             });
             effects = more;
@@ -121,30 +134,33 @@ impl Master {
         outcome
     }
 
+    /// `spent`: in this turn of the endpoint, until now.
     fn happens<T>(
         &mut self,
         ctx: &mut Context,
+        spent: &mut Spent,
         event: impl FnOnce(&mut Core, &mut Turn<'_>) -> T,
     ) -> (T, Vec<Effect>) {
         let mut nowhere = Nowhere;
-        let mut store;
-        let store: &mut dyn Store = match self.core.settings().recovery_mode {
-            RecoveryMode::None => &mut nowhere,
-            RecoveryMode::Filesystem => {
-                store = HostStore(ctx.persistence());
-                &mut store
+        let mut kept;
+        let store: &mut dyn Store = match self.core.settings().recovery_mode.keeps() {
+            false => &mut nowhere,
+            true => {
+                kept = HostStore(ctx.persistence());
+                &mut kept
             }
         };
-        let mut turn = Turn::new(now(), store);
+        let mut turn = Turn::new(now(), store).after(*spent);
         let result = event(&mut self.core, &mut turn);
         self.core.settle(&mut turn);
+        *spent = turn.spent();
         (result, turn.into_effects())
     }
 
     /// Carries all out: one that cannot be carried out is no reason to leave the others out. Returns who
     /// cannot be reached, and why.
     fn carry_out_all(
-        &self,
+        &mut self,
         ctx: &mut Context,
         effects: Vec<Effect>,
     ) -> Result<OutOfReach, (OutOfReach, Failure)> {
@@ -182,7 +198,7 @@ impl Master {
         }
     }
 
-    fn carry_out(&self, ctx: &mut Context, effect: Effect) -> Result<(), Failure> {
+    fn carry_out(&mut self, ctx: &mut Context, effect: Effect) -> Result<(), Failure> {
         match effect {
             // Before.
             Effect::Send(..) => {}
@@ -190,9 +206,11 @@ impl Master {
                 let life = self.life;
                 ctx.start_timer(time, CompleteRecovery { life })?;
             }
-            Effect::ScheduleOn => {
+            Effect::GoOn if self.goes_on => {}
+            Effect::GoOn => {
                 let life = self.life;
-                ctx.start_timer(Duration::ZERO, ScheduleOn { life })?;
+                ctx.start_timer(Duration::ZERO, GoOn { life })?;
+                self.goes_on = true;
             }
             Effect::Ended { state, runtime_ms } => {
                 let name = format!("applications{}", capitalised(state.name()));
@@ -296,7 +314,8 @@ impl Store for HostStore {
         name = "Master",
         version = "1.0.0+consolidate",
         about = "Schedules drivers and executors on workers, few of them",
-        rights = ["clock", "persist"]
+        rights = ["clock", "lead", "persist"],
+        entries(writes = 1, reads = [1])
     )
 )]
 #[cfg_attr(
@@ -305,7 +324,8 @@ impl Store for HostStore {
         name = "Master",
         version = "1.0.0+spread-out",
         about = "Schedules drivers and executors on workers, many of them",
-        rights = ["clock", "persist"]
+        rights = ["clock", "lead", "persist"],
+        entries(writes = 1, reads = [1])
     )
 )]
 impl Master {
@@ -319,6 +339,8 @@ impl Master {
         let mut master = Self {
             core: Core::new(settings, me),
             life: life(),
+            term: None,
+            goes_on: false,
             at_home: true,
             shown: None,
         };
@@ -329,30 +351,47 @@ impl Master {
         // 6. Metrics.
         master.show(ctx);
         // 7. and 8. Where things are written down, and who leads.
-        master.recover_and_lead(ctx)?;
+        master.look_at_the_store(ctx)?;
+        ctx.leadership().contend();
         Ok(master)
     }
 
+    // Leading.
+
+    /// Told again where nothing but the instance is new: then it leads already.
+    #[receive]
+    fn elected_leader(&mut self, ctx: &mut Context, message: ElectedLeader) -> Result<(), Failure> {
+        let leads = self.core.status() != RecoveryState::Standby;
+        match self.term {
+            Some(term) if term == message.term && leads => {
+                log::info!("elected, and it leads already");
+                return Ok(());
+            }
+            // Of a term of which nobody could tell it that it is over.
+            Some(_) if leads => self.begin_anew(ctx)?,
+            _ => {}
+        }
+        self.term = Some(message.term);
+        self.recover(ctx, READ_AGAIN_AFTER_MS)
+    }
+
+    /// What it knows is no more true, and another master decides on it. It stands by.
+    #[receive]
+    fn revoked_leadership(
+        &mut self,
+        ctx: &mut Context,
+        message: RevokedLeadership,
+    ) -> Result<(), Failure> {
+        log::warn!("it leads no more, and stands by: {}", message.reason);
+        self.begin_anew(ctx)
+    }
+
     #[on_timer]
-    fn elected_leader(&mut self, ctx: &mut Context, due: ElectedLeader) -> Result<(), Failure> {
+    fn read_again(&mut self, ctx: &mut Context, due: ReadAgain) -> Result<(), Failure> {
         if due.life != self.life {
             return Ok(());
         }
-        let entries = match self.core.settings().recovery_mode {
-            RecoveryMode::None => Ok(Vec::new()),
-            RecoveryMode::Filesystem => ctx.persistence().read(""),
-        };
-        match entries {
-            Ok(entries) => {
-                let written = Written::read(&entries);
-                self.turn(ctx, |core, turn| core.elected(turn, written))
-            }
-            Err(failure) => {
-                log::error!("what is persisted cannot be read, trying again: {failure}");
-                ctx.start_timer(READ_AGAIN_AFTER, due)?;
-                Ok(())
-            }
-        }
+        self.recover(ctx, due.wait_ms)
     }
 
     #[on_timer]
@@ -364,7 +403,7 @@ impl Master {
         if due.life != self.life {
             return Ok(());
         }
-        self.turn(ctx, Core::complete_recovery)
+        self.turn(ctx, |core, _| core.complete_recovery())
     }
 
     #[on_timer]
@@ -377,21 +416,22 @@ impl Master {
             return Ok(());
         }
         self.check_later(ctx)?;
-        self.turn(ctx, Core::check_workers)
+        self.turn(ctx, |core, _| core.check_workers())
     }
 
     #[on_timer]
-    fn schedule_on(&mut self, ctx: &mut Context, due: ScheduleOn) -> Result<(), Failure> {
+    fn go_on(&mut self, ctx: &mut Context, due: GoOn) -> Result<(), Failure> {
         if due.life != self.life {
             return Ok(());
         }
-        // Every event ends with what there is to schedule.
+        self.goes_on = false;
+        // Every event ends with what there is to do and to schedule.
         self.turn(ctx, |_, _| ())
     }
 
     #[on_disconnected]
     fn disconnected(&mut self, ctx: &mut Context, address: String) -> Result<(), Failure> {
-        self.turn(ctx, |core, turn| core.disconnected(turn, &address))
+        self.turn(ctx, |core, _| core.disconnected(&address))
     }
 
     #[on_error]
@@ -402,10 +442,10 @@ impl Master {
             "what changed could not be persisted: {cause}"
         );
         log::error!("{cause}");
-        if cause.code == Failure::CRASHED {
-            return self.turn(ctx, |core, turn| core.restored(turn));
+        match cause.code == Failure::CRASHED {
+            true => self.go_on_after_a_crash(ctx),
+            false => Ok(()),
         }
-        Ok(())
     }
 
     // Workers.
@@ -457,7 +497,7 @@ impl Master {
         ctx: &mut Context,
         ask: ExecutorStateChanged,
     ) -> Result<ExecutorStateNoted, Failure> {
-        self.turn(ctx, |core, turn| core.executor_state_changed(turn, ask))
+        self.turn(ctx, |core, turn| core.executor_state_changed(turn, ask))?
     }
 
     #[receive_and_reply]
@@ -578,7 +618,7 @@ impl Master {
         ctx: &mut Context,
         ask: DecommissionWorkersOnHosts,
     ) -> Result<DecommissionedWorkers, Failure> {
-        self.turn(ctx, |core, turn| core.decommission_hosts(turn, ask))
+        self.turn(ctx, |core, _| core.decommission_hosts(ask))
     }
 
     #[receive_and_reply]
@@ -616,17 +656,61 @@ impl Master {
         Ok(())
     }
 
-    /// Recovery mode `none` and `filesystem`: there is only this master, so it leads at once.
-    ///
-    /// What cannot work is found here: a master without its store does not start, instead of standing
-    /// by for ever.
-    fn recover_and_lead(&mut self, ctx: &mut Context) -> Result<(), Failure> {
+    /// What cannot work is found at the start: a master without its store does not start, instead of
+    /// standing by for ever. ZooKeeper may come later.
+    fn look_at_the_store(&self, ctx: &mut Context) -> Result<(), Failure> {
         if self.core.settings().recovery_mode == RecoveryMode::Filesystem {
             ctx.persistence().read("")?;
         }
-        let life = self.life;
-        ctx.start_timer(Duration::ZERO, ElectedLeader { life })?;
         Ok(())
+    }
+
+    /// Takes up what the master before wrote down. `wait_ms`: before the next try, if it cannot be read.
+    fn recover(&mut self, ctx: &mut Context, wait_ms: u64) -> Result<(), Failure> {
+        let entries = match self.core.settings().recovery_mode.keeps() {
+            false => Ok(Vec::new()),
+            true => ctx.persistence().read(""),
+        };
+        match entries {
+            Ok(entries) => {
+                let written = Written::read(&entries);
+                self.turn(ctx, |core, turn| core.elected(turn, written))
+            }
+            Err(failure) => {
+                log::error!("what is persisted cannot be read, trying again: {failure}");
+                let life = self.life;
+                let again = ReadAgain {
+                    life,
+                    wait_ms: wait_ms.saturating_mul(2).min(READ_AGAIN_AFTER_MS_MAX),
+                };
+                ctx.start_timer(Duration::from_millis(wait_ms), again)?;
+                Ok(())
+            }
+        }
+    }
+
+    /// Stands by, and knows nothing but its configuration.
+    fn begin_anew(&mut self, ctx: &mut Context) -> Result<(), Failure> {
+        self.settle_in(ctx);
+        self.core = Core::new(self.core.settings().clone(), ctx.self_ref());
+        self.life = life().max(self.life.saturating_add(1));
+        self.term = None;
+        self.goes_on = false;
+        self.check_later(ctx)?;
+        self.show(ctx);
+        ctx.leadership().contend();
+        Ok(())
+    }
+
+    /// The instance before crashed, and this one has a copy of what it knew, of a moment before. Where
+    /// there is more in the store than in the copy, it counts: the master recovers as if it were the next.
+    fn go_on_after_a_crash(&mut self, ctx: &mut Context) -> Result<(), Failure> {
+        let leads = self.core.status() != RecoveryState::Standby;
+        if leads && self.core.settings().recovery_mode.keeps() {
+            return self.begin_anew(ctx);
+        }
+        ctx.leadership().contend();
+        self.turn(ctx, |core, turn| core.restored(turn))
     }
 }
 

@@ -75,6 +75,7 @@ fn timers_of_an_instance_that_crashed_do_not_count() {
     master.start(&[("worker_timeout", "1000")]).unwrap();
     for _ in 0..5 {
         master.endpoint().restart();
+        master.let_it_lead();
         master.endpoint().advance(millis(10));
     }
     Worker::new(&mut master, "a", 10, 1, 64).register(&mut master);
@@ -155,7 +156,7 @@ fn an_entry_that_cannot_be_read_is_kept_and_reported() {
     }
     let config = [KEPT, ("driver_id_pattern", "driver-%d")];
     master.start_with(&config, persisted.clone());
-    master.moment();
+    master.let_it_lead();
 
     let state = master.state();
     assert_eq!(state.status, RecoveryState::Alive);
@@ -364,7 +365,7 @@ fn a_swap_reads_the_configuration_again() {
 fn it_says_what_it_is_and_what_it_needs() {
     let metadata = instar_sdk::metadata_of::<Master>();
     assert_eq!(metadata.name, deploy_protocol::MASTER);
-    assert_eq!(metadata.rights, ["clock", "persist"]);
+    assert_eq!(metadata.rights, ["clock", "lead", "persist"]);
     assert_eq!((metadata.state.version, metadata.state.reads), (1, vec![1]));
     let policy = master::core::policy::Policy::OF_THIS_BUILD.to_string();
     assert_eq!(metadata.version, format!("1.0.0+{policy}"));
@@ -487,7 +488,7 @@ fn what_is_persisted_can_be_given_by_hand() {
     let mut master = Native::default();
     let persisted = BTreeMap::from([("worker_w".to_owned(), Bytes::from(entry))]);
     master.start_with(&[KEPT], persisted);
-    master.moment();
+    master.let_it_lead();
     let state = master.state();
     assert_eq!(state.status, RecoveryState::Recovering);
     assert_eq!(

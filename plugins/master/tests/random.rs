@@ -122,7 +122,7 @@ fn anything(core: &mut Core, dice: &mut Dice) -> Vec<Effect> {
                 0 => address,
                 _ => format!("peer-{}:{}", 100 + host, 7100 + host),
             };
-            event(core, |core, turn| core.disconnected(turn, &address))
+            event(core, |core, _| core.disconnected(&address))
         }
         4 => {
             let Some(app) = dice.one_of(&state.active_apps) else {
@@ -169,7 +169,7 @@ fn anything(core: &mut Core, dice: &mut Dice) -> Vec<Effect> {
                 exit_status: Some(1),
             };
             event(core, |core, turn| {
-                core.executor_state_changed(turn, ask);
+                core.executor_state_changed(turn, ask).unwrap();
             })
         }
         8 => {
@@ -210,8 +210,8 @@ fn anything(core: &mut Core, dice: &mut Dice) -> Vec<Effect> {
             let ask = DecommissionWorkersOnHosts {
                 hosts: vec![format!("host-{host}")],
             };
-            event(core, |core, turn| {
-                core.decommission_hosts(turn, ask);
+            event(core, |core, _| {
+                core.decommission_hosts(ask);
             })
         }
         _ => {
@@ -227,7 +227,7 @@ fn anything(core: &mut Core, dice: &mut Dice) -> Vec<Effect> {
                     event(core, |core, turn| core.heartbeat(turn, heartbeat));
                 }
             }
-            event(core, Core::check_workers)
+            event(core, |core, _| core.check_workers())
         }
     }
 }

@@ -65,7 +65,7 @@ impl Worker {
 
     #[receive]
     fn master_in_standby(&mut self, _: &mut Context, _: MasterInStandby) -> Result<(), Failure> {
-        // The one that leads answers, too, or calls when it does.
+        // The one that leads answers, too. This one calls when it comes to lead: it keeps who asked.
         Ok(())
     }
 

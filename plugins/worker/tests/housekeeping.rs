@@ -85,6 +85,7 @@ fn the_master_is_told_once_and_each_later_one_again() {
     assert_eq!(told(&mut worker), 0);
     worker.send(&leads_now("m2:7077"));
     assert_eq!(told(&mut worker), 1);
+    worker.disconnected("m2:7077");
     worker.send(&registered_by("m1:7077"));
     assert_eq!(told(&mut worker), 1);
 }

@@ -7,7 +7,8 @@ use common::{
     logged, look, master_at, register, registered, runs, start,
 };
 use deploy_protocol::{
-    DriverState, DriverStateChanged, ExecutorState, WorkerLatestState, WorkerSchedulerStateResponse,
+    DriverState, DriverStateChanged, ExecutorState, Heartbeat, ReconnectWorker, RegisterWorker,
+    WorkerLatestState, WorkerSchedulerStateResponse,
 };
 
 #[test]
@@ -180,4 +181,73 @@ fn a_kill_of_a_driver_before_the_first_master_is_obeyed_and_told_as_killed() {
         ("driver-1", DriverState::Killed)
     );
     assert!(told.message.contains("was not begun"), "{}", told.message);
+}
+
+/// The one before may be frozen, its connection open, and its orders on their way.
+#[test]
+fn a_new_leader_is_adopted_while_the_connection_with_the_one_before_goes_on() {
+    let mut worker = registered(&[]);
+    let launch = launch_executor(&mut worker, &executor(0));
+    runs(&mut worker, launch);
+    common::note_all(&mut worker);
+    exits(&mut worker, launch, 0);
+    let ended = |address: &str| (address.to_owned(), 0, ExecutorState::Exited);
+    assert_eq!(common::reports(&worker), [ended("m1:7077")], "no answer");
+
+    worker.send(&leads_now("m2:7077"));
+    let seen = look(&mut worker);
+    assert_eq!(seen.master, Some(master_at("m2:7077")));
+    assert!(seen.connected);
+    let told = common::reports(&worker);
+    assert!(told.contains(&ended("m2:7077")), "at once: {told:?}");
+    let beats = worker.sent::<Heartbeat>();
+    let (to, _) = beats.last().unwrap();
+    assert_eq!(*to, master_at("m2:7077"));
+
+    // Its end changes nothing any more.
+    worker.disconnected("m1:7077");
+    assert!(look(&mut worker).connected);
+    assert_eq!(worker.sent::<RegisterWorker>().len(), 0);
+}
+
+/// A registration that a master sent while it led may come when another one leads.
+#[test]
+fn a_late_registration_by_a_master_that_was_replaced_is_refused() {
+    let mut worker = registered(&[]);
+    worker.send(&leads_now("m2:7077"));
+    common::forget_messages(&mut worker);
+    worker.send(&common::registered_by("m1:7077"));
+    assert_eq!(look(&mut worker).master, Some(master_at("m2:7077")));
+    assert_eq!(worker.sent::<WorkerLatestState>().len(), 0);
+    // Should ours be the one that was replaced, it says so.
+    let beats = worker.sent::<Heartbeat>();
+    assert_eq!(beats.len(), 1);
+    assert_eq!(beats[0].0, master_at("m2:7077"));
+}
+
+/// A call of a master that led for a moment may come after that of its successor. It answers the heartbeat
+/// as one that does not lead, and then all are asked.
+#[test]
+fn a_master_that_called_too_late_is_left_again_at_once() {
+    let mut worker = registered(&[]);
+    worker.send(&leads_now("m2:7077"));
+    worker.send(&leads_now("m1:7077"));
+    common::forget_messages(&mut worker);
+    let master = master_at("m1:7077");
+    worker.send(&ReconnectWorker { master });
+    let asked = worker.sent::<RegisterWorker>();
+    let asked: Vec<_> = asked.into_iter().map(|(to, _)| to).collect();
+    assert_eq!(asked, [master_at("m1:7077"), master_at("m2:7077")]);
+    worker.send(&common::registered_by("m2:7077"));
+    assert_eq!(look(&mut worker).master, Some(master_at("m2:7077")));
+}
+
+#[test]
+fn a_master_that_was_replaced_cannot_make_a_worker_look_for_another_one() {
+    let mut worker = registered(&[]);
+    worker.send(&leads_now("m2:7077"));
+    common::forget_messages(&mut worker);
+    let master = master_at("m1:7077");
+    worker.send(&ReconnectWorker { master });
+    assert_eq!(worker.sent::<RegisterWorker>().len(), 0);
 }

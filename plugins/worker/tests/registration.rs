@@ -243,10 +243,26 @@ fn a_second_loss_does_not_begin_a_second_round() {
     dialled(&mut worker);
     worker.disconnected("m1:7077");
     worker.network_error("m1:7077", "refused");
+    assert_eq!(dialled(&mut worker), Vec::<String>::new());
+    // A master that says that it is there is asked at once, within the round.
     let master = master_at("m1:7077");
     worker.send(&ReconnectWorker { master });
+    assert_eq!(dialled(&mut worker), ["m1:7077"]);
     assert_eq!(worker.timers(), timers);
-    assert_eq!(dialled(&mut worker), Vec::<String>::new());
+}
+
+/// `[standby, standby, leader]`, and later `[leader, ...]`: a standby that comes to lead calls who asked it.
+#[test]
+fn a_standby_that_comes_to_lead_is_asked_at_once() {
+    let mut worker = start(&[]);
+    dialled(&mut worker);
+    worker.send(&MasterInStandby {});
+    worker.send(&MasterInStandby {});
+    let master = master_at("m2:7077");
+    worker.send(&ReconnectWorker { master });
+    assert_eq!(dialled(&mut worker), ["m2:7077"]);
+    worker.send(&registered_by("m2:7077"));
+    assert!(look(&mut worker).connected);
 }
 
 #[test]

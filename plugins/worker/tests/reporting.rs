@@ -10,7 +10,7 @@ use common::{
 };
 use deploy_protocol::{
     DriverState, DriverStateChanged, ExecutorState, ExecutorStateChanged, ExecutorStateNoted,
-    WorkerLatestState, WorkerSchedulerStateResponse,
+    RegisterWorker, WorkerLatestState, WorkerSchedulerStateResponse,
 };
 use instar_sdk::Failure;
 use instar_sdk::launching::LaunchId;
@@ -187,6 +187,19 @@ fn a_late_answer_of_a_master_that_was_replaced_is_nothing() {
     assert_eq!(reports(&worker), [exited("m2:7077")]);
     answer(&mut worker, Err(Failure::NETWORK));
     worker.advance(Duration::from_secs(1));
+    assert_eq!(reports(&worker), [exited("m2:7077")]);
+}
+
+/// It is not there for anybody any more: the one that leads is looked for at once, and gets the report.
+#[test]
+fn a_report_that_a_standby_refuses_goes_to_the_one_that_leads() {
+    let (mut worker, launch) = with_a_running_executor();
+    exits(&mut worker, launch, 0);
+    answer(&mut worker, Err(Failure::LEADERSHIP));
+    assert!(!look(&mut worker).connected);
+    let asked = worker.sent::<RegisterWorker>();
+    assert_eq!(asked.len(), 2, "all masters, at once");
+    worker.send(&leads_now("m2:7077"));
     assert_eq!(reports(&worker), [exited("m2:7077")]);
 }
 

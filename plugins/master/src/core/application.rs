@@ -102,7 +102,8 @@ pub struct Application {
     /// Executors that it had, the last ones.
     pub removed: VecDeque<RemovedExecutor>,
     /// Number of the first executor that this master gave it. The next master begins
-    /// [`EXECUTORS_OF_A_MASTER`] later, so that a late report does not meet another executor.
+    /// [`EXECUTORS_OF_A_MASTER`] later, so that a late report does not meet another executor. After 2^32
+    /// they begin again, at numbers that are not in use.
     pub first_executor: u32,
     /// Length of its entry.
     pub kept: u32,
@@ -207,6 +208,37 @@ impl Application {
             self.removed.pop_front();
         }
         self.removed.push_back(removed);
+    }
+
+    /// The master whose first executor had number `first` was so many masters before this one.
+    pub fn begin_numbers_at(&mut self, first: u32, masters: u32) {
+        let further = EXECUTORS_OF_A_MASTER.wrapping_mul(masters);
+        self.first_executor = first.wrapping_add(further);
+        self.next_executor = self.first_executor;
+    }
+
+    /// An executor with this number is there: later ones have later numbers.
+    pub fn number_is_used(&mut self, number: u32) {
+        // Of two numbers that is the later one which is reached first from the other.
+        if number.wrapping_sub(self.next_executor) < u32::MAX / 2 {
+            self.next_executor = number.wrapping_add(1);
+        }
+        while self.executors.contains_key(&self.next_executor) {
+            self.next_executor = self.next_executor.wrapping_add(1);
+        }
+    }
+
+    /// True once where this master used all the numbers that it had: it takes further ones, of which the
+    /// next master has to know.
+    pub fn takes_further_numbers(&mut self) -> bool {
+        let used = self.next_executor.wrapping_sub(self.first_executor);
+        // Behind it are those of masters before.
+        let takes = (EXECUTORS_OF_A_MASTER..u32::MAX / 2).contains(&used);
+        if takes {
+            let further = used - used % EXECUTORS_OF_A_MASTER;
+            self.first_executor = self.first_executor.wrapping_add(further);
+        }
+        takes
     }
 
     fn wants(&self) -> bool {

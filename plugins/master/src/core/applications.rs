@@ -25,11 +25,13 @@ impl Core {
     /// the same client means that the one before is over.
     pub fn register_application(&mut self, turn: &mut Turn<'_>, mut message: RegisterApplication) {
         if !self.leads() {
+            self.knocked.client(&message.driver);
             return;
         }
         merge(&mut message.application.default_profile.resources);
         if let Some(key) = self.apps.by_driver(&message.driver) {
-            if self.is_same(key, &message.application) {
+            // One whose client was gone is over, though its end may be left to do.
+            if self.is_same(key, &message.application) && !self.left.ends(key) {
                 self.application_answered(key);
                 self.acknowledge_application(turn, key);
                 self.tell_executors(turn, key);
@@ -72,7 +74,7 @@ impl Core {
             turn.now,
             self.settings.default_cores,
         );
-        app.kept = self.keep(turn, &app_name(&app.id), &app.entry()?)?;
+        app.kept = self.keep(turn, &app_name(&app.id), &app.entry(self.recoveries)?)?;
         log::info!(
             "application {} registered: {}",
             app.id,
@@ -99,7 +101,7 @@ impl Core {
             return;
         };
         let (name, kept) = (app_name(&app.id), app.kept);
-        let entry = app.entry();
+        let entry = app.entry(self.recoveries);
         match entry.and_then(|entry| self.keep_changed(turn, &name, kept, &entry)) {
             Ok(kept) => {
                 self.apps.change(key, |app| app.kept = kept);

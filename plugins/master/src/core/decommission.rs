@@ -12,7 +12,9 @@ use deploy_protocol::{
 
 use super::Core;
 use super::ids::{AppKey, WorkerKey};
+use super::rounds::Part;
 use super::turn::Turn;
+use super::worker::Worker;
 
 impl Core {
     /// `WorkerDecommissioning`: a worker takes itself out of service.
@@ -31,11 +33,7 @@ impl Core {
     }
 
     /// `DecommissionWorkersOnHosts`: an operator takes them out of service.
-    pub fn decommission_hosts(
-        &mut self,
-        turn: &mut Turn<'_>,
-        ask: DecommissionWorkersOnHosts,
-    ) -> DecommissionedWorkers {
+    pub fn decommission_hosts(&mut self, ask: DecommissionWorkersOnHosts) -> DecommissionedWorkers {
         if !self.leads() {
             return DecommissionedWorkers { count: 0 };
         }
@@ -45,21 +43,26 @@ impl Core {
         });
         let there: Vec<WorkerKey> = there.map(|(key, _)| key).collect();
         for key in &there {
-            if self.decommission(turn, *key)
-                && let Some(worker) = self.workers.get(*key)
-            {
-                turn.send(&worker.reference, DecommissionWorker {});
-            }
+            self.left.push(Part::Decommission(*key));
         }
         DecommissionedWorkers {
             count: u32::try_from(there.len()).unwrap_or(u32::MAX),
         }
     }
 
+    pub(super) fn decommission_and_tell(&mut self, turn: &mut Turn<'_>, key: WorkerKey) {
+        if self.decommission(turn, key)
+            && let Some(worker) = self.workers.get(key)
+        {
+            turn.send(&worker.reference, DecommissionWorker {});
+        }
+    }
+
     /// False where it is out of service already.
     fn decommission(&mut self, turn: &mut Turn<'_>, key: WorkerKey) -> bool {
         let known = self.workers.get(key);
-        let Some(worker) = known.filter(|worker| !worker.decommissioned) else {
+        let serves = |worker: &&Worker| !worker.decommissioned && worker.state != WorkerState::Dead;
+        let Some(worker) = known.filter(serves) else {
             return false;
         };
         log::info!("worker {} takes no new work", worker.id);

@@ -15,7 +15,7 @@ impl Core {
     /// `DriverStateChanged`: a driver ended, its worker says.
     ///
     /// # Errors
-    /// The state is none in which a driver ends.
+    /// The state is none in which a driver ends, or this master does not lead.
     pub fn driver_state_changed(
         &mut self,
         turn: &mut Turn<'_>,
@@ -28,7 +28,7 @@ impl Core {
             )));
         }
         if !self.leads() {
-            return Ok(DriverStateNoted { noted: false });
+            return Err(self.is_not_the_leader());
         }
         match self.drivers.by_id(&ask.driver_id) {
             Some(key) => {

@@ -6,10 +6,13 @@
 //!
 //! | name | written | again | removed |
 //! |---|---|---|---|
-//! | `app_ID` | registered | targets change, recovered, many executors later | it ended |
+//! | `app_ID` | registered | targets change, many executors later | it ended |
 //! | `driver_ID` | submitted | launched, kill wanted | it ended |
 //! | `worker_ID` | registered | taken out of service, offers something else | lost |
-//! | `counters` | an id is made | an id is made | never |
+//! | `counters` | an id is made | an id is made, recovered, all drivers are to end | never |
+//!
+//! A recovery writes one value, whatever it finds: that there was one more. Numbers of executors follow
+//! from how many there were since an application's entry was written.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,7 +27,10 @@ use super::application::{Application, Target};
 use super::driver::Driver;
 use super::worker::Worker;
 
-const VERSION: u32 = 1;
+/// The version that is written.
+pub const VERSION: u32 = 1;
+/// The versions that are read.
+pub const READS: [u32; 1] = [1];
 const APP: &str = "app";
 const DRIVER: &str = "driver";
 const WORKER: &str = "worker";
@@ -44,6 +50,10 @@ pub struct AppEntry {
     /// Number of the first executor that the master gave it that wrote this.
     #[serde(default)]
     pub(super) first_executor: u32,
+    /// Recoveries there were, when this was written. Before there was such a number, each recovery wrote
+    /// all entries again.
+    #[serde(default)]
+    pub(super) recoveries: u32,
     /// Length of the entry.
     #[serde(skip)]
     pub(super) kept: u32,
@@ -59,6 +69,9 @@ pub struct DriverEntry {
     pub(super) number: u32,
     #[serde(default)]
     pub(super) launched: bool,
+    /// The worker that was told to run it.
+    #[serde(default)]
+    pub(super) worker: Option<String>,
     #[serde(default)]
     pub(super) kill_wanted: bool,
     pub(super) description: DriverDescription,
@@ -87,13 +100,19 @@ pub struct WorkerEntry {
     pub(super) kept: u32,
 }
 
-/// Which numbers ids of applications and drivers get next.
+/// Which numbers ids of applications and drivers get next, and what else is about all of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {
     #[serde(default)]
     pub(super) applications: u32,
     #[serde(default)]
     pub(super) drivers: u32,
+    /// Masters that took up what was written down, one after the other.
+    #[serde(default)]
+    pub(super) recoveries: u32,
+    /// Drivers with lower numbers are to end.
+    #[serde(default)]
+    pub(super) kill_drivers_below: u32,
 }
 
 impl Counters {
@@ -135,9 +154,10 @@ impl Written {
         written
             .apps
             .sort_by(|a, b| (a.submitted, &a.id).cmp(&(b.submitted, &b.id)));
+        // By number first: clocks of masters differ.
         written
             .drivers
-            .sort_by(|a, b| (a.submitted, a.number, &a.id).cmp(&(b.submitted, b.number, &b.id)));
+            .sort_by(|a, b| (a.number, a.submitted, &a.id).cmp(&(b.number, b.submitted, &b.id)));
         written
     }
 
@@ -204,9 +224,9 @@ fn encode<T: Serialize>(entry: &str, value: T) -> Result<Vec<u8>, Failure> {
 
 fn decode<T: DeserializeOwned>(entry: &str, value: &[u8]) -> Result<T, String> {
     let tag: Tag = serde_json::from_slice(value).map_err(|error| error.to_string())?;
-    if tag.entry != entry || tag.version != VERSION {
+    if tag.entry != entry || !READS.contains(&tag.version) {
         return Err(format!(
-            "it is `{}` of version {}, expected is `{entry}` of version {VERSION}",
+            "it is `{}` of version {}, expected is `{entry}` of a version that is one of {READS:?}",
             tag.entry, tag.version
         ));
     }
@@ -233,12 +253,17 @@ pub(super) fn worker_name(id: &str) -> String {
 }
 
 impl Application {
-    pub(super) fn entry(&self) -> Result<Vec<u8>, Failure> {
-        self.entry_with(&self.targets)
+    /// Its entry after so many recoveries.
+    pub(super) fn entry(&self, recoveries: u32) -> Result<Vec<u8>, Failure> {
+        self.entry_with(&self.targets, recoveries)
     }
 
     /// The entry that it would have with these targets.
-    pub(super) fn entry_with(&self, targets: &BTreeMap<u32, Target>) -> Result<Vec<u8>, Failure> {
+    pub(super) fn entry_with(
+        &self,
+        targets: &BTreeMap<u32, Target>,
+        recoveries: u32,
+    ) -> Result<Vec<u8>, Failure> {
         let targets = targets.values();
         encode(
             APP,
@@ -252,6 +277,7 @@ impl Application {
                     .map(|target| (target.profile.clone(), target.executors))
                     .collect(),
                 first_executor: self.first_executor,
+                recoveries,
                 kept: 0,
             },
         )
@@ -267,6 +293,7 @@ impl Driver {
                 submitted: self.submitted,
                 number: self.number,
                 launched: self.launched,
+                worker: self.worker_id.clone(),
                 kill_wanted: self.kill_wanted,
                 description: self.description.clone(),
                 kept: 0,

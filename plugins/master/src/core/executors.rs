@@ -68,7 +68,11 @@ impl Core {
                 app.id
             )));
         }
-        let (name, kept, entry) = (app_name(&app.id), app.kept, app.entry_with(&targets)?);
+        let (name, kept, entry) = (
+            app_name(&app.id),
+            app.kept,
+            app.entry_with(&targets, self.recoveries)?,
+        );
         let kept = self.keep_changed(turn, &name, kept, &entry)?;
         self.apps.change(key, |app| {
             app.targets = targets;
@@ -135,14 +139,16 @@ impl Core {
 // How they go.
 impl Core {
     /// `ExecutorStateChanged`.
+    ///
+    /// # Errors
+    /// This master does not lead: the worker keeps the report, and tells the one that does.
     pub fn executor_state_changed(
         &mut self,
         turn: &mut Turn<'_>,
         ask: ExecutorStateChanged,
-    ) -> ExecutorStateNoted {
+    ) -> Result<ExecutorStateNoted, Failure> {
         if !self.leads() {
-            // Another master has to know it: the worker tells that one.
-            return ExecutorStateNoted { noted: false };
+            return Err(self.is_not_the_leader());
         }
         let key = self.apps.by_id(&ask.app_id);
         let known = key.and_then(|key| {
@@ -152,7 +158,7 @@ impl Core {
         match known {
             Some((key, before)) => self.note_executor_state(turn, key, before, ask),
             // Perhaps its worker has not told yet that it has it: the report has to come again.
-            None if !self.is_alive() => return ExecutorStateNoted { noted: false },
+            None if !self.is_alive() => return Ok(ExecutorStateNoted { noted: false }),
             None => log::info!(
                 "{}/{} is {}, but gone already",
                 ask.app_id,
@@ -160,7 +166,7 @@ impl Core {
                 ask.state
             ),
         }
-        ExecutorStateNoted { noted: true }
+        Ok(ExecutorStateNoted { noted: true })
     }
 
     fn note_executor_state(
@@ -296,7 +302,6 @@ impl Core {
         });
         self.apps.change(key, |app| {
             app.hosted_on.insert(worker);
-            app.next_executor = app.next_executor.max(number.saturating_add(1));
             if executor.counts() {
                 app.cores_granted = app.cores_granted.saturating_add(executor.cores);
                 if let Some(target) = app.targets.get_mut(&executor.profile) {
@@ -304,6 +309,7 @@ impl Core {
                 }
             }
             app.executors.insert(number, executor);
+            app.number_is_used(number);
         });
     }
 

@@ -11,6 +11,8 @@ use super::turn::Turn;
 
 /// Longest entry of something new.
 const ENTRY_BYTES_MAX: usize = 64 << 10;
+/// Longest entry of something that changes. With it, what a turn writes stays below what ZooKeeper takes.
+const CHANGED_ENTRY_BYTES_MAX: usize = 192 << 10;
 /// All entries together, with which something new is taken. A host reads 64 MiB at once.
 const KEPT_BYTES_MAX: u64 = 48 << 20;
 /// The same for what changes.
@@ -42,6 +44,13 @@ impl Core {
         kept: u32,
         value: &[u8],
     ) -> Result<u32, Failure> {
+        if value.len() > CHANGED_ENTRY_BYTES_MAX {
+            return Err(Failure::new(format!(
+                "`{name}` would have {} bytes, expected are {CHANGED_ENTRY_BYTES_MAX} at most; ask for \
+                 fewer resource profiles",
+                value.len()
+            )));
+        }
         self.write_down(turn, name, kept, value, CHANGED_BYTES_MAX)
     }
 
@@ -78,6 +87,8 @@ impl Core {
         let counters = Counters {
             applications: self.next_app_number,
             drivers: self.next_driver_number,
+            recoveries: self.recoveries,
+            kill_drivers_below: self.kill_drivers_below,
         };
         turn.persist(COUNTERS, &counters.entry()?)
     }

@@ -14,14 +14,18 @@
 //! | [`drivers`], [`submissions`] | end and relaunch; what clients ask for |
 //! | [`decommission`] | workers that take no new work |
 //! | [`schedule`], [`policy`] | what is launched, and where |
+//! | [`knocking`] | who came while it stood by, and is called when it leads |
 //! | [`entries`], [`keeping`], [`recovery`] | what is written down, how much of it, and how it is taken up again |
+//! | [`rounds`] | what is about very many is done over several turns |
 //! | [`questions`] | what anybody may ask |
 //!
 //! Invariants
 //! 1. Whatever is used on a worker is used by exactly one executor or driver that the worker lists.
 //! 2. No event does work for all workers unless it can schedule something on them, or is about all.
-//! 3. Status goes STANDBY -> (RECOVERING -> COMPLETING_RECOVERY ->) ALIVE, and COMPLETING_RECOVERY
-//!    never outlives its event.
+//! 3. Status goes STANDBY -> (RECOVERING -> COMPLETING_RECOVERY ->) ALIVE. COMPLETING_RECOVERY ends by
+//!    itself, in the turns that follow, and can be entered again.
+//! 4. One core is of one term of leadership. A master that leads no more begins with a new one: nothing
+//!    of the term before is in it.
 
 pub mod application;
 
@@ -45,6 +49,8 @@ pub mod index;
 
 pub mod keeping;
 
+pub mod knocking;
+
 pub mod policy;
 
 pub mod questions;
@@ -52,6 +58,8 @@ pub mod questions;
 pub mod recovery;
 
 pub mod resources;
+
+pub mod rounds;
 
 pub mod schedule;
 
@@ -68,10 +76,13 @@ pub mod workers;
 use std::collections::{BTreeSet, VecDeque};
 
 use deploy_protocol::{EndpointRef, RecoveryState};
+use instar_sdk::Failure;
 use serde::{Deserialize, Serialize};
 
 use self::application::Applications;
 use self::driver::Drivers;
+use self::knocking::Knocked;
+use self::rounds::Left;
 use self::settings::Settings;
 use self::turn::Turn;
 use self::worker::Workers;
@@ -90,6 +101,12 @@ pub struct Core {
     checks: u64,
     next_app_number: u32,
     next_driver_number: u32,
+    /// Drivers with lower numbers are to end: somebody wanted all that there were to.
+    kill_drivers_below: u32,
+    /// How many masters, one after the other, took up what was written down; this one included.
+    recoveries: u32,
+    left: Left,
+    knocked: Knocked,
     /// Bytes that are written down.
     kept_bytes: u64,
     /// Names of entries in the store that this version cannot read. They stay there.
@@ -109,6 +126,10 @@ impl Core {
             checks: 0,
             next_app_number: 0,
             next_driver_number: 0,
+            kill_drivers_below: 0,
+            recoveries: 0,
+            left: Left::default(),
+            knocked: Knocked::default(),
             kept_bytes: 0,
             unreadable: BTreeSet::new(),
         };
@@ -140,11 +161,16 @@ impl Core {
         self.drivers.look_again();
     }
 
-    /// Ends an event: a recovery that waits for nobody any more is over, and what the event made
-    /// possible is scheduled, once.
+    /// Ends an event: a recovery that waits for nobody any more is over, what is left to do is gone on
+    /// with, and what the event made possible is scheduled, once.
     pub fn settle(&mut self, turn: &mut Turn<'_>) {
-        self.complete_if_nobody_is_awaited(turn);
-        self.schedule(turn);
+        let mut nothing_is_left = self.go_on(turn);
+        if nothing_is_left && self.complete_if_nobody_is_awaited() {
+            nothing_is_left = self.go_on(turn);
+        }
+        if nothing_is_left {
+            self.schedule(turn);
+        }
     }
 
     /// True where it leads, be it that it still recovers.
@@ -154,6 +180,15 @@ impl Core {
 
     fn is_alive(&self) -> bool {
         self.status == RecoveryState::Alive
+    }
+
+    /// What a report must not be answered with a yes for: nobody would ever hear of it.
+    fn is_not_the_leader(&self) -> Failure {
+        let text = format!(
+            "not the leader: the master at {} is {}, and notes nothing; tell the one that leads",
+            self.me, self.status
+        );
+        Failure::with_code(Failure::LEADERSHIP, text)
     }
 }
 

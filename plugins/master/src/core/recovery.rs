@@ -16,17 +16,20 @@ use deploy_protocol::{
 };
 
 use super::Core;
-use super::application::{Application, EXECUTORS_OF_A_MASTER, Executor, Target};
+use super::application::{Application, Executor, Target};
 use super::driver::Driver;
 use super::entries::{AppEntry, DriverEntry, WorkerEntry, Written};
 use super::ids::{AppKey, DriverKey, WorkerKey};
 use super::resources::Resources;
+use super::rounds::Part;
 use super::turn::{Effect, Turn};
 use super::worker::Worker;
 
 // It begins.
 impl Core {
     /// It leads from now on. `written`: what the master before wrote down.
+    ///
+    /// Whatever was written down, this writes one value.
     pub fn elected(&mut self, turn: &mut Turn<'_>, written: Written) {
         if self.leads() {
             log::warn!("elected, but it leads already and is {}", self.status);
@@ -35,10 +38,16 @@ impl Core {
         self.unreadable = written.unreadable;
         self.kept_bytes = written.bytes;
         self.next_app_number = written.counters.applications;
-        self.next_driver_number = written.counters.drivers;
+        let numbers = written.drivers.iter().map(|driver| driver.number);
+        let free = numbers.max().map_or(0, |used| used.saturating_add(1));
+        self.next_driver_number = written.counters.drivers.max(free);
+        self.kill_drivers_below = written.counters.kill_drivers_below;
+        let recoveries = written.apps.iter().map(|app| app.recoveries);
+        self.recoveries = recoveries.fold(written.counters.recoveries, u32::max);
         if written.apps.is_empty() && written.drivers.is_empty() && written.workers.is_empty() {
             self.status = RecoveryState::Alive;
             log::info!("elected; there is nothing to recover, so it is ALIVE");
+            self.call_who_knocked(turn);
             return;
         }
         self.status = RecoveryState::Recovering;
@@ -48,6 +57,14 @@ impl Core {
             written.drivers.len(),
             written.workers.len()
         );
+        self.recoveries = self.recoveries.wrapping_add(1);
+        if let Err(failure) = self.keep_counters(turn) {
+            // With the next id that is made it is tried again.
+            log::error!(
+                "that this is recovery {} is not kept: {failure}",
+                self.recoveries
+            );
+        }
         for entry in written.apps {
             self.recover_app(turn, entry);
         }
@@ -57,6 +74,7 @@ impl Core {
         for entry in written.workers {
             self.recover_worker(turn, entry);
         }
+        self.call_who_knocked(turn);
         if self.somebody_is_awaited() {
             turn.effect(Effect::EndRecoveryAfter(self.settings.recovery_timeout));
         }
@@ -84,18 +102,18 @@ impl Core {
             };
             app.targets.insert(target.profile.id, target);
         }
-        app.first_executor = entry.first_executor.saturating_add(EXECUTORS_OF_A_MASTER);
-        app.next_executor = app.first_executor;
+        let masters = self.recoveries.wrapping_sub(entry.recoveries);
+        app.begin_numbers_at(entry.first_executor, masters);
         app.kept = entry.kept;
         self.announce(turn, &app.driver);
-        let key = self.apps.add(app);
-        self.keep_changed_application(turn, key);
+        self.apps.add(app);
     }
 
     fn recover_driver(&mut self, entry: DriverEntry) {
         let mut driver = Driver::new(entry.id, entry.number, entry.description, entry.submitted);
         driver.launched = entry.launched;
-        driver.kill_wanted = entry.kill_wanted;
+        driver.worker_id = entry.worker;
+        driver.kill_wanted = entry.kill_wanted || driver.number < self.kill_drivers_below;
         driver.kept = entry.kept;
         self.drivers.add(driver);
     }
@@ -123,6 +141,7 @@ impl Core {
             seen: self.checks,
             last_heartbeat: turn.now,
             reported: false,
+            answered: false,
             decommissioned: entry.decommissioned,
             told: None,
             kept: entry.kept,
@@ -170,6 +189,7 @@ impl Core {
             return;
         }
         self.revive(key, true);
+        self.workers.change(key, |worker| worker.answered = true);
         for answer in message.executors {
             self.take_up_executor(turn, key, answer);
         }
@@ -268,90 +288,141 @@ impl Core {
         self.workers.awaited() > 0 || self.apps.awaited() > 0
     }
 
-    pub(super) fn complete_if_nobody_is_awaited(&mut self, turn: &mut Turn<'_>) {
-        if self.status == RecoveryState::Recovering && !self.somebody_is_awaited() {
-            self.complete_recovery(turn);
+    /// True where recovery is over by that.
+    pub(super) fn complete_if_nobody_is_awaited(&mut self) -> bool {
+        let complete = self.status == RecoveryState::Recovering && !self.somebody_is_awaited();
+        if complete {
+            self.complete_recovery();
         }
+        complete
     }
 
-    /// Recovery is over: those that did not answer are given up.
-    pub fn complete_recovery(&mut self, turn: &mut Turn<'_>) {
+    /// Recovery is over: those that did not answer are given up, in this turn and as many more as it takes.
+    pub fn complete_recovery(&mut self) {
         // Also where it was begun before: what follows does no harm a second time.
         if !matches!(
             self.status,
             RecoveryState::Recovering | RecoveryState::CompletingRecovery
-        ) {
+        ) || self.left.ends_recovery()
+        {
             return;
         }
         self.status = RecoveryState::CompletingRecovery;
-        self.give_up_silent_workers(turn);
-        self.give_up_silent_applications(turn);
-        self.decide_on_drivers(turn);
-        self.status = RecoveryState::Alive;
-        log::info!("recovery is over, it is ALIVE");
+        let silent = self
+            .workers
+            .all()
+            .filter(|(_, worker)| !worker.reported && worker.state != WorkerState::Dead);
+        for (key, _) in silent {
+            self.left.push(Part::GiveUpWorker(key));
+        }
+        for (key, _) in self.apps.active() {
+            self.left.push(Part::DecideOnApplication(key));
+        }
+        for (key, driver) in self.drivers.active() {
+            if driver.worker.is_none() {
+                self.left.push(Part::DecideOnDriver(key));
+            }
+        }
+        self.left.push(Part::EndRecovery);
     }
 
-    fn give_up_silent_workers(&mut self, turn: &mut Turn<'_>) {
-        let all = self.workers.all();
-        let awaited: Vec<(WorkerKey, WorkerState)> = all
-            .filter(|(_, worker)| !worker.reported && worker.state != WorkerState::Dead)
-            .map(|(key, worker)| (key, worker.state))
-            .collect();
-        for (key, state) in awaited {
-            if state == WorkerState::Unknown {
+    pub(super) fn give_up_worker(&mut self, turn: &mut Turn<'_>, key: WorkerKey) {
+        let worker = self.workers.get(key);
+        match worker.map(|worker| (worker.state, worker.reported)) {
+            Some((WorkerState::Unknown, _)) => {
                 self.lose_worker(turn, key, "it did not answer in recovery");
-            } else {
+            }
+            Some((WorkerState::Alive | WorkerState::Decommissioned, false)) => {
                 // It is there; what it runs is not known, and is ended when it tells.
                 self.workers.change(key, |worker| worker.reported = true);
             }
+            _ => {}
         }
     }
 
-    fn give_up_silent_applications(&mut self, turn: &mut Turn<'_>) {
-        let active = self.apps.active();
-        let states: Vec<(AppKey, ApplicationState)> =
-            active.map(|(key, app)| (key, app.state)).collect();
-        for (key, state) in states {
-            match state {
-                ApplicationState::Unknown => self.application_left(turn, key),
-                ApplicationState::Waiting => {
-                    // Only what has an executor runs.
-                    self.apps.change(key, |app| {
-                        if !app.executors.is_empty() {
-                            app.state = ApplicationState::Running;
-                        }
-                    });
-                }
-                _ => {}
+    pub(super) fn decide_on_application(&mut self, turn: &mut Turn<'_>, key: AppKey) {
+        match self.apps.get(key).map(|app| app.state) {
+            Some(ApplicationState::Unknown) => self.application_left(turn, key),
+            Some(ApplicationState::Waiting) => {
+                // Only what has an executor runs.
+                self.apps.change(key, |app| {
+                    if !app.executors.is_empty() {
+                        app.state = ApplicationState::Running;
+                    }
+                });
             }
+            _ => {}
         }
     }
 
-    /// Drivers that no worker runs: those that were only queued are queued again.
-    fn decide_on_drivers(&mut self, turn: &mut Turn<'_>) {
-        let idle = self
-            .drivers
-            .active()
-            .filter(|(key, driver)| driver.worker.is_none() && !self.drivers.waits(*key));
-        let idle: Vec<(DriverKey, bool)> =
-            idle.map(|(key, driver)| (key, driver.launched)).collect();
-        for (key, launched) in idle {
-            let kill_wanted = self
-                .drivers
-                .get(key)
-                .is_some_and(|driver| driver.kill_wanted);
-            if launched {
-                self.driver_lost_its_worker(turn, key, "no worker runs it after a recovery");
-            } else if kill_wanted {
-                self.end_driver(
-                    turn,
-                    key,
-                    DriverState::Killed,
-                    "killed before it was launched",
-                );
-            } else {
-                self.drivers.enqueue(key);
-            }
+    /// One that no worker runs: if it was only queued, it is queued again.
+    pub(super) fn decide_on_driver(&mut self, turn: &mut Turn<'_>, key: DriverKey) {
+        let driver = self.drivers.get(key);
+        let idle = driver.filter(|driver| driver.worker.is_none() && !self.drivers.waits(key));
+        let Some(driver) = idle else {
+            return;
+        };
+        let (launched, kill_wanted) = (driver.launched, driver.kill_wanted);
+        if launched && self.never_arrived(driver) {
+            self.queue_again(turn, key);
+        } else if launched {
+            self.driver_lost_its_worker(turn, key, "no worker runs it after a recovery");
+        } else if kill_wanted {
+            self.end_driver(
+                turn,
+                key,
+                DriverState::Killed,
+                "killed before it was launched",
+            );
+        } else {
+            self.drivers.enqueue(key);
+        }
+    }
+
+    /// True where the worker that was to run it never heard so: the master before wrote its launch down, and
+    /// was gone before it was sent. A worker lists what it runs and what ended unnoted; and once it has
+    /// adopted this master, it refuses what the one before sent.
+    fn never_arrived(&self, driver: &Driver) -> bool {
+        let Some(id) = driver.worker_id.as_deref() else {
+            return false;
+        };
+        let worker = self
+            .workers
+            .by_id(id)
+            .or_else(|| self.workers.dead_by_id(id));
+        let worker = worker.and_then(|key| self.workers.get(key));
+        worker.is_some_and(|worker| worker.answered)
+    }
+
+    /// As if it had not been launched: that was acknowledged, and nothing else happened to it.
+    fn queue_again(&mut self, turn: &mut Turn<'_>, key: DriverKey) {
+        let Some(driver) = self.drivers.get(key) else {
+            return;
+        };
+        log::info!("driver {} never came to its worker", driver.id);
+        if driver.kill_wanted {
+            let reason = "killed before it was launched";
+            self.end_driver(turn, key, DriverState::Killed, reason);
+            return;
+        }
+        let persisted = self.persist_driver(turn, key, |driver| {
+            driver.launched = false;
+            driver.worker_id = None;
+        });
+        if let Err(failure) = persisted {
+            log::error!("the next master finds it as one that was launched: {failure}");
+        }
+        if let Some(driver) = self.drivers.get_mut(key) {
+            driver.launched = false;
+            driver.worker_id = None;
+        }
+        self.drivers.enqueue(key);
+    }
+
+    pub(super) fn end_recovery(&mut self) {
+        if self.status == RecoveryState::CompletingRecovery {
+            self.status = RecoveryState::Alive;
+            log::info!("recovery is over, it is ALIVE");
         }
     }
 }

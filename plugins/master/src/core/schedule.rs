@@ -17,7 +17,7 @@ use deploy_protocol::{
 };
 
 use super::Core;
-use super::application::{Application, EXECUTORS_OF_A_MASTER, Executor};
+use super::application::{Application, Executor};
 use super::ids::{AppKey, DriverKey, WorkerKey};
 use super::policy::placement::{first_fit, in_turn};
 use super::policy::{Candidate, Grant, Need};
@@ -67,25 +67,27 @@ impl Core {
             return;
         }
         let changed = self.workers.take_changed();
-        self.schedule_drivers(turn, &changed);
-        self.schedule_executors(turn, &changed);
+        if self.schedule_drivers(turn, &changed) {
+            self.schedule_executors(turn, &changed);
+        }
     }
 }
 
 // Drivers.
 impl Core {
-    fn schedule_drivers(&mut self, turn: &mut Turn<'_>, changed: &[WorkerKey]) {
+    /// False where this turn writes no more: drivers go on in the next, and executors come after them.
+    fn schedule_drivers(&mut self, turn: &mut Turn<'_>, changed: &[WorkerKey]) -> bool {
         if self.drivers.waiting_count() == 0 || self.workers.none_is_free() {
             // Workers that come to have something to give are changed ones then.
             self.drivers.fresh.clear();
-            return;
+            return true;
         }
         if self.drivers_are_at_their_limit() {
             // Not looked at: as if they came when there is room again.
             if self.drivers.fresh.len() < self.drivers.waiting_count() {
                 self.drivers.look_again();
             }
-            return;
+            return true;
         }
         let mut fresh = std::mem::take(&mut self.drivers.fresh);
         let candidates = match fresh.is_empty() {
@@ -95,6 +97,12 @@ impl Core {
         let changed = self.candidates_for_drivers(&Among::These(changed));
         let waiting: Vec<DriverKey> = self.drivers.waiting().collect();
         for key in waiting {
+            if turn.is_full() {
+                self.drivers.look_again();
+                self.workers.look_again(self.settings.selection);
+                turn.effect(Effect::GoOn);
+                return false;
+            }
             if self.drivers_are_at_their_limit() {
                 self.drivers.look_again();
                 break;
@@ -107,6 +115,7 @@ impl Core {
                 self.launch_driver(turn, key, worker);
             }
         }
+        true
     }
 
     fn drivers_are_at_their_limit(&self) -> bool {
@@ -161,7 +170,11 @@ impl Core {
             return;
         };
         // A master after this one has to know that it may run already.
-        let persisted = self.persist_driver(turn, key, |driver| driver.launched = true);
+        let worker_id = self.workers.get(on).map(|worker| worker.id.to_string());
+        let persisted = self.persist_driver(turn, key, |driver| {
+            driver.launched = true;
+            driver.worker_id = worker_id;
+        });
         if let Err(failure) = persisted {
             log::error!("a driver waits on, as its launch cannot be persisted: {failure}");
             self.workers
@@ -242,7 +255,7 @@ impl Core {
         let left: Vec<AppKey> = wanting.collect();
         if !left.is_empty() {
             self.apps.add_fresh(left);
-            turn.effect(Effect::ScheduleOn);
+            turn.effect(Effect::GoOn);
         }
     }
 
@@ -351,18 +364,13 @@ impl Core {
         );
         self.tell_added(turn, app, number, &executor);
         self.take_for_executor(key, number, executor);
-        let has_more = self.apps.change(key, |app| {
+        let takes_further = self.apps.change(key, |app| {
             if app.state == ApplicationState::Waiting {
                 app.state = ApplicationState::Running;
             }
-            let mine = app.first_executor.saturating_add(EXECUTORS_OF_A_MASTER);
-            let has_more = app.next_executor >= mine && mine < u32::MAX;
-            if has_more {
-                app.first_executor = mine;
-            }
-            has_more
+            app.takes_further_numbers()
         });
-        if has_more == Some(true) {
+        if takes_further == Some(true) {
             self.keep_changed_application(turn, key);
         }
     }

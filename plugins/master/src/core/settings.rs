@@ -20,6 +20,15 @@ pub enum RecoveryMode {
     None,
     /// In the store of its host.
     Filesystem,
+    /// In ZooKeeper, by the store of its host: several masters, of which one leads.
+    ZooKeeper,
+}
+
+impl RecoveryMode {
+    /// True where something is written down.
+    pub fn keeps(self) -> bool {
+        self != Self::None
+    }
 }
 
 impl FromStr for RecoveryMode {
@@ -29,7 +38,8 @@ impl FromStr for RecoveryMode {
         match text.to_ascii_lowercase().as_str() {
             "none" => Ok(Self::None),
             "filesystem" => Ok(Self::Filesystem),
-            _ => Err("it is one of `none`, `filesystem`".to_owned()),
+            "zookeeper" => Ok(Self::ZooKeeper),
+            _ => Err("it is one of `none`, `filesystem`, `zookeeper`".to_owned()),
         }
     }
 }
@@ -289,7 +299,11 @@ mod tests {
     #[test]
     fn a_bad_value_is_refused_with_key_value_and_what_is_expected() {
         for (key, value, expected) in [
-            ("recovery_mode", "rocksdb", "`none`, `filesystem`"),
+            (
+                "recovery_mode",
+                "rocksdb",
+                "`none`, `filesystem`, `zookeeper`",
+            ),
             ("worker_timeout", "1m", "milliseconds"),
             ("worker_timeout", "3", "4 to"),
             ("recovery_timeout", "-1", "milliseconds"),

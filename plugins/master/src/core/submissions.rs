@@ -12,6 +12,7 @@ use super::Core;
 use super::driver::Driver;
 use super::ids::DriverKey;
 use super::resources::merge;
+use super::rounds::Part;
 use super::turn::Turn;
 
 /// Drivers that wait at once, at most.
@@ -101,17 +102,13 @@ impl Core {
     ) -> KillAllDriversResponse {
         let (success, message) = match self.is_alive() {
             false => (false, not_alive(self.status)),
-            true => {
-                let keys: Vec<DriverKey> = self.drivers.active().map(|(key, _)| key).collect();
-                for key in &keys {
-                    self.end_on_request(turn, *key);
-                }
-                let count = keys.len();
-                (
+            true => match self.end_all_drivers(turn) {
+                Ok(count) => (
                     true,
                     format!("the kill of all drivers, {count}, is passed on"),
-                )
-            }
+                ),
+                Err(failure) => (false, failure.text),
+            },
         };
         KillAllDriversResponse {
             master: self.me.clone(),
@@ -120,7 +117,26 @@ impl Core {
         }
     }
 
-    fn end_on_request(&mut self, turn: &mut Turn<'_>, key: DriverKey) {
+    /// That they all are to end is written down as one number, so it is durable before it is answered,
+    /// however many they are.
+    fn end_all_drivers(&mut self, turn: &mut Turn<'_>) -> Result<usize, Failure> {
+        let before = self.kill_drivers_below;
+        self.kill_drivers_below = self.next_driver_number;
+        if let Err(failure) = self.keep_counters(turn) {
+            self.kill_drivers_below = before;
+            return Err(failure);
+        }
+        let keys: Vec<DriverKey> = self.drivers.active().map(|(key, _)| key).collect();
+        for key in &keys {
+            if let Some(driver) = self.drivers.get_mut(*key) {
+                driver.kill_wanted = true;
+            }
+            self.left.push(Part::EndDriver(*key));
+        }
+        Ok(keys.len())
+    }
+
+    pub(super) fn end_on_request(&mut self, turn: &mut Turn<'_>, key: DriverKey) {
         let Some(driver) = self.drivers.get(key) else {
             return;
         };
@@ -138,6 +154,9 @@ impl Core {
             driver_id: driver.id.clone(),
         };
         turn.send(&worker.reference, kill);
+        if driver.number < self.kill_drivers_below {
+            return;
+        }
         // So that it does not live again elsewhere if its worker is lost, or this master.
         let persisted = self.persist_driver(turn, key, |driver| driver.kill_wanted = true);
         if let Err(failure) = persisted {

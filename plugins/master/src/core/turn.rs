@@ -7,6 +7,9 @@
 //! 1. No clock and no chance inside: time comes with the turn.
 //! 2. What must be durable is handed to the store *before* memory changes, so that a refusal changes
 //!    nothing; what the turn sends happens only when it is durable.
+//! 3. What a turn writes goes into the store in one piece, and ZooKeeper takes a megabyte at most. So
+//!    whatever is about very many looks whether the turn [is full](Turn::is_full), and leaves the rest to
+//!    the next ones ([`super::rounds`]).
 
 use std::time::Duration;
 
@@ -54,8 +57,8 @@ pub enum Effect {
     Send(EndpointRef, Outgoing),
     /// Recovery ends after this time, whoever has not answered by then.
     EndRecoveryAfter(Duration),
-    /// There is more to schedule than one turn should: it goes on in the next.
-    ScheduleOn,
+    /// There is more to do than one turn should: it goes on in the next.
+    GoOn,
     /// An application ended: for the metrics.
     Ended {
         /// How.
@@ -123,12 +126,31 @@ outgoing! {
     WorkerRemoved,
 }
 
+/// Writes of a turn after which it begins nothing further.
+pub const WRITES_MAX: usize = 1000;
+/// The same for bytes that it writes, names included. What was begun before may add two entries.
+pub const WRITTEN_BYTES_MAX: usize = 384 << 10;
+/// The same for what it sends: others wait no longer than that.
+const SENT_MAX: usize = 20_000;
+
+/// What was done in a turn of the endpoint already.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spent {
+    /// Values kept and names forgotten.
+    pub writes: usize,
+    /// Their bytes, names included.
+    pub bytes: usize,
+    /// Messages.
+    pub sent: usize,
+}
+
 /// One event being handled.
 pub struct Turn<'a> {
     /// Milliseconds since 1970 UTC. May jump: only for people, never for decisions.
     pub now: u64,
     store: &'a mut dyn Store,
     effects: Vec<Effect>,
+    spent: Spent,
 }
 
 impl<'a> Turn<'a> {
@@ -138,7 +160,25 @@ impl<'a> Turn<'a> {
             now,
             store,
             effects: Vec::new(),
+            spent: Spent::default(),
         }
+    }
+
+    /// The same, in a turn of the endpoint in which this was done before.
+    #[must_use]
+    pub fn after(self, spent: Spent) -> Self {
+        Self { spent, ..self }
+    }
+
+    /// What was done, with what was done before.
+    pub fn spent(&self) -> Spent {
+        self.spent
+    }
+
+    /// True where nothing further that writes should begin.
+    pub(crate) fn is_full(&self) -> bool {
+        let spent = &self.spent;
+        spent.writes >= WRITES_MAX || spent.bytes >= WRITTEN_BYTES_MAX || spent.sent >= SENT_MAX
     }
 
     /// What the event led to, in order.
@@ -147,6 +187,7 @@ impl<'a> Turn<'a> {
     }
 
     pub(crate) fn send(&mut self, to: &EndpointRef, message: impl Into<Outgoing>) {
+        self.spent.sent += 1;
         self.effects.push(Effect::Send(to.clone(), message.into()));
     }
 
@@ -155,10 +196,14 @@ impl<'a> Turn<'a> {
     }
 
     pub(crate) fn persist(&mut self, name: &str, value: &[u8]) -> Result<(), Failure> {
+        self.spent.writes += 1;
+        self.spent.bytes += name.len() + value.len();
         self.store.persist(name, value)
     }
 
     pub(crate) fn unpersist(&mut self, name: &str) {
+        self.spent.writes += 1;
+        self.spent.bytes += name.len();
         if let Err(failure) = self.store.unpersist(name) {
             log::error!("`{name}` stays in the store: {failure}; the next recovery gives it up");
         }

@@ -60,6 +60,8 @@ pub struct Worker {
     pub last_heartbeat: u64,
     /// It told what it runs, or runs nothing of which this master would not know.
     pub reported: bool,
+    /// It told, in this recovery, all that it runs: what it did not list, it was never told to run.
+    pub answered: bool,
     /// It was taken out of service, be it that it has not answered since.
     pub decommissioned: bool,
     /// What it had to run when it was told that it is registered, until it tells what it runs.

@@ -19,6 +19,7 @@ use super::Core;
 use super::entries::{app_name, driver_name, worker_name};
 use super::ids::WorkerKey;
 use super::resources::Resources;
+use super::rounds::Part;
 use super::settings::CHECKS_PER_TIMEOUT;
 use super::turn::Turn;
 use super::worker::{Told, Worker};
@@ -35,9 +36,11 @@ impl Core {
     /// `RegisterWorker`.
     pub fn register_worker(&mut self, turn: &mut Turn<'_>, message: RegisterWorker) {
         if !self.leads() {
+            self.knocked.worker(&message.worker);
             turn.send(&message.worker, MasterInStandby {});
             return;
         }
+        self.lose_at_once_what_is_about_to_be_lost(turn, &message);
         match self.workers.by_id(&message.id) {
             Some(known) if self.is_at(known, &message.worker) => {
                 self.register_again(turn, known, &message);
@@ -52,6 +55,23 @@ impl Core {
                 self.register_new(turn, message);
             }
             None => self.register_new(turn, message),
+        }
+    }
+
+    /// Who comes back was gone: what is left to do for that is done first, or it would meet who is back.
+    fn lose_at_once_what_is_about_to_be_lost(
+        &mut self,
+        turn: &mut Turn<'_>,
+        message: &RegisterWorker,
+    ) {
+        let known = [
+            self.workers.by_id(&message.id),
+            self.workers.by_reference(&message.worker),
+        ];
+        for key in known.into_iter().flatten() {
+            if self.left.loses(key) {
+                self.lose_worker(turn, key, "it comes back");
+            }
         }
     }
 
@@ -180,6 +200,7 @@ impl Core {
             seen: self.checks,
             last_heartbeat: turn.now,
             reported: true,
+            answered: false,
             decommissioned: false,
             told: None,
             kept: 0,
@@ -260,8 +281,12 @@ fn check(message: &RegisterWorker) -> Result<(), String> {
 // Being heard of.
 impl Core {
     /// `Heartbeat`.
+    ///
+    /// One that led goes on as a standby, so no connection breaks: who still takes it for its master learns
+    /// so that there is another, if that one could not say it.
     pub fn heartbeat(&mut self, turn: &mut Turn<'_>, message: Heartbeat) {
         if !self.leads() {
+            self.ask_to_reconnect(turn, &message.worker);
             return;
         }
         match self.workers.by_id(&message.worker_id) {
@@ -288,7 +313,7 @@ impl Core {
     }
 
     /// A check of who is silent.
-    pub fn check_workers(&mut self, turn: &mut Turn<'_>) {
+    pub fn check_workers(&mut self) {
         self.checks += 1;
         let silent_for = |worker: &Worker| self.checks.saturating_sub(worker.seen);
         let forgotten_after = self.settings.checks_until_forgotten();
@@ -307,37 +332,38 @@ impl Core {
         for key in forgotten {
             self.workers.forget(key);
         }
-        let timeout = self.settings.worker_timeout;
         for key in lost {
-            self.lose_worker(turn, key, &format!("not heard of for {timeout:?}"));
+            self.left.push(Part::LoseSilentWorker(key));
         }
     }
 
     /// The connection with a host went down: all workers and applications there are lost.
     ///
     /// At once, as messages may be lost with it, and nobody could tell which.
-    pub fn disconnected(&mut self, turn: &mut Turn<'_>, address: &str) {
+    pub fn disconnected(&mut self, address: &str) {
         if !self.leads() {
             return;
         }
+        let reason: Rc<str> = Rc::from("disconnected");
         for key in self.workers.at_address(address) {
-            self.lose_worker(turn, key, "disconnected");
+            let reason = Rc::clone(&reason);
+            self.left.push(Part::LoseWorker(key, reason));
         }
         for key in self.apps.at_address(address) {
-            self.application_left(turn, key);
+            self.left.push(Part::EndApplication(key));
         }
     }
 
     /// A worker or the client of an application does not read what it is sent, or is not there.
-    pub fn out_of_reach(&mut self, turn: &mut Turn<'_>, at: &EndpointRef, reason: &str) {
+    pub fn out_of_reach(&mut self, at: &EndpointRef, reason: &str) {
         if !self.leads() {
             return;
         }
         if let Some(key) = self.workers.by_reference(at) {
-            self.lose_worker(turn, key, reason);
+            self.left.push(Part::LoseWorker(key, Rc::from(reason)));
         }
         if let Some(key) = self.apps.by_driver(at) {
-            self.application_left(turn, key);
+            self.left.push(Part::EndApplication(key));
         }
     }
 
@@ -354,9 +380,11 @@ impl Core {
         }
     }
 
-    /// A worker is lost: its executors are gone, its drivers go elsewhere or end.
+    /// A worker is lost: its executors are gone, its drivers go elsewhere or end, which may take further
+    /// turns.
     pub(super) fn lose_worker(&mut self, turn: &mut Turn<'_>, key: WorkerKey, reason: &str) {
-        let Some(worker) = self.workers.get(key) else {
+        let known = self.workers.get(key);
+        let Some(worker) = known.filter(|worker| worker.state != WorkerState::Dead) else {
             return;
         };
         let (id, host) = (worker.id.to_string(), worker.host.clone());
@@ -373,9 +401,7 @@ impl Core {
             let message = format!("worker lost: {reason}");
             self.lose_executor(turn, app, number, &message, Some(&host));
         }
-        for driver in drivers {
-            self.driver_lost_its_worker(turn, driver, reason);
-        }
+        self.left.lose_drivers_first(drivers, &Rc::from(reason));
         let removed = WorkerRemoved {
             id: id.clone(),
             host,
@@ -496,8 +522,10 @@ impl Core {
             let here = worker.drivers.contains(key);
             here && driver.is_some_and(|driver| !runs.contains(driver.id.as_str()))
         });
-        for key in gone.copied().collect::<Vec<_>>() {
-            self.driver_lost_its_worker(turn, key, "its worker does not run it");
+        let reason: Rc<str> = Rc::from("its worker does not run it");
+        for key in gone {
+            let reason = Rc::clone(&reason);
+            self.left.push(Part::LoseDriver(*key, reason));
         }
     }
 

@@ -15,6 +15,7 @@
 //! | [`recovery`] | what another master takes up |
 //! | [`repair`] | what breaks without a message that says so |
 //! | [`standby`] | what one that does not lead answers |
+//! | [`leading`] | that one comes to lead, leads no more, and leads again |
 //! | [`swap`] | what goes along when the code is swapped |
 //!
 //! The numbers in their documentation are those of `tests/README.md`.
@@ -35,6 +36,8 @@ pub mod decommission;
 pub mod drivers;
 
 pub mod names;
+
+pub mod leading;
 
 pub mod native;
 
@@ -118,6 +121,12 @@ pub trait StandbyUnderTest: MasterUnderTest {
     /// As [`MasterUnderTest::start`], but it does not lead before [`StandbyUnderTest::elect`].
     fn start_standby(&mut self, config: &[(&str, &str)]);
 
-    /// It leads from now on.
+    /// It leads from now on, in a new term. What it does for that is done when this returns.
     fn elect(&mut self);
+
+    /// It is told a second time that it leads in the term that goes on.
+    fn elect_again(&mut self);
+
+    /// It leads no more, and knows.
+    fn revoke(&mut self);
 }

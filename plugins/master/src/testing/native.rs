@@ -16,6 +16,8 @@ pub const MOMENT: Duration = Duration::from_millis(50);
 #[derive(Default)]
 pub struct Native {
     config: Vec<(String, String)>,
+    /// The last term, of all masters.
+    term: u64,
     master: Option<TestEndpoint<Master>>,
     /// What was sent to others than those who were asked about, with its kind, as JSON.
     kept: Vec<(EndpointRef, &'static str, serde_json::Value)>,
@@ -42,7 +44,16 @@ impl Native {
         self.kept.clear();
     }
 
-    fn let_it_lead(&mut self) {
+    /// It leads from now on, in a term of its own.
+    pub fn let_it_lead(&mut self) {
+        self.term += 1;
+        let term = self.term;
+        self.endpoint().elected(term);
+        self.go_on();
+    }
+
+    /// Lets the master do what it left to later turns.
+    fn go_on(&mut self) {
         self.endpoint().advance(Duration::ZERO);
     }
 }
@@ -116,6 +127,16 @@ impl StandbyUnderTest for Native {
 
     fn elect(&mut self) {
         self.let_it_lead();
+    }
+
+    fn elect_again(&mut self) {
+        let term = self.term;
+        self.endpoint().elected(term);
+        self.go_on();
+    }
+
+    fn revoke(&mut self) {
+        self.endpoint().revoked("the test says so");
     }
 }
 

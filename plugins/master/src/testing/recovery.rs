@@ -303,15 +303,38 @@ pub fn drivers_that_nobody_runs_any_more_are_relaunched_or_over(master: &mut imp
     assert!(master.ask(&client.reference, &ask).unwrap().success);
     master.received::<LaunchDriver>(&worker.peer.reference, 3);
     master.restart();
-    worker.answers(master, Vec::new(), &[]);
+    master.disconnect(worker.peer.host);
+    let another = Worker::new(master, "b", 11, 3, 4096);
+    another.register(master);
 
     let state = master.state();
     assert_eq!(state.status, RecoveryState::Alive);
     assert_eq!(state.driver(&supervised).state, DriverState::Relaunching);
     assert_eq!(state.driver(&alone).state, DriverState::Error);
     assert_eq!(state.driver(&unwanted).state, DriverState::Killed);
-    let launched: Vec<LaunchDriver> = master.received(&worker.peer.reference, 1);
+    let launched: Vec<LaunchDriver> = master.received(&another.peer.reference, 1);
     assert_ne!(launched[0].driver_id, supervised);
+}
+
+/// A master that is gone between writing a launch down and sending it: the worker answers, and has not
+/// heard of it. The submission was acknowledged, so it is launched, under its id.
+pub fn a_driver_whose_launch_never_arrived_is_launched(master: &mut impl MasterUnderTest) {
+    master.start(&[KEPT]).unwrap();
+    let worker = Worker::new(master, "a", 10, 2, 4096);
+    worker.register(master);
+    let client = Peer::new(master, "client", 1);
+    let alone = client.submit(master, driver(false));
+    let supervised = client.submit(master, driver(true));
+    master.received::<LaunchDriver>(&worker.peer.reference, 2);
+    for _ in 0..2 {
+        master.restart();
+        worker.answers(master, Vec::new(), &[&supervised]);
+        let launched: Vec<LaunchDriver> = master.received(&worker.peer.reference, 1);
+        assert_eq!(launched[0].driver_id, alone);
+        let state = master.state();
+        assert_eq!(state.driver(&alone).state, DriverState::Running);
+        assert_eq!(state.driver(&supervised).state, DriverState::Running);
+    }
 }
 
 /// That a driver is to end is not forgotten with the master that was asked.

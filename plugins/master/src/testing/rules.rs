@@ -133,6 +133,7 @@ macro_rules! rules_of_masters {
                 an_application_without_executors_waits_after_recovery,
                 queued_drivers_are_queued_again,
                 drivers_that_nobody_runs_any_more_are_relaunched_or_over,
+                a_driver_whose_launch_never_arrived_is_launched,
                 a_kill_is_passed_on_again_after_recovery,
                 targets_are_recovered,
                 a_worker_out_of_service_is_recovered_as_such,
@@ -179,6 +180,18 @@ macro_rules! rules_of_standbys {
                 clients_are_told_to_ask_another_master,
                 reports_are_not_noted,
                 questions_are_answered,
+                who_takes_a_standby_for_its_master_learns_better,
+                who_came_to_a_standby_is_called_when_it_leads,
+            ;
+            leading:
+                one_that_leads_no_more_knows_nothing_and_stands_by,
+                nothing_of_a_term_is_in_the_next,
+                elected_again_it_takes_up_what_was_written_down,
+                what_came_between_two_terms_is_taken_up,
+                a_recovery_that_is_broken_off_begins_anew,
+                told_twice_it_leads_once,
+                a_kill_of_all_drivers_outlives_the_term,
+                terms_use_no_number_of_an_executor_twice,
             ;
         }
     };

@@ -2,11 +2,13 @@
 
 use deploy_protocol::{
     BoundPortsRequest, DecommissionWorkersOnHosts, DriverState, DriverStateChanged, ExecutorState,
-    ExecutorStateChanged, MasterChanged, MasterInStandby, RecoveryState, RegisteredApplication,
-    RegisteredWorker, RequestClearCompletedDriversAndApps, RequestDriverStatus,
-    RequestKillAllDrivers, RequestKillApplication, RequestKillDriver, RequestReadyz,
-    RequestSubmitDriver, WorkerDecommissioning,
+    ExecutorStateChanged, MasterChanged, MasterInStandby, ReconnectWorker, RecoveryState,
+    RegisteredApplication, RegisteredWorker, RequestClearCompletedDriversAndApps,
+    RequestDriverStatus, RequestKillAllDrivers, RequestKillApplication, RequestKillDriver,
+    RequestReadyz, RequestSubmitDriver, WorkerDecommissioning,
 };
+
+use instar_sdk::Failure;
 
 use super::{App, Peer, StandbyUnderTest, Worker, driver};
 
@@ -79,7 +81,7 @@ pub fn clients_are_told_to_ask_another_master(master: &mut impl StandbyUnderTest
     }
 }
 
-/// Trap 12: what a worker reports is for the master that leads.
+/// Trap 12: what a worker reports is for the master that leads. A yes would take it out of the world.
 pub fn reports_are_not_noted(master: &mut impl StandbyUnderTest) {
     master.start_standby(&[]);
     let worker = Worker::new(master, "a", 10, 2, 512);
@@ -90,16 +92,56 @@ pub fn reports_are_not_noted(master: &mut impl StandbyUnderTest) {
         message: String::new(),
         exit_status: Some(0),
     };
-    let noted = master.ask(&worker.peer.reference, &executor).unwrap();
-    assert!(!noted.noted);
-    let driver = DriverStateChanged {
+    let refused = [
+        master.ask(&worker.peer.reference, &executor).unwrap_err(),
+        master
+            .ask(&worker.peer.reference, &driver_ended())
+            .unwrap_err(),
+    ];
+    for failure in refused {
+        assert!(failure.text.contains("not the leader"), "{failure}");
+        assert_eq!(failure.code, Failure::LEADERSHIP);
+    }
+}
+
+fn driver_ended() -> DriverStateChanged {
+    DriverStateChanged {
         driver_id: "driver-1".to_owned(),
         state: DriverState::Finished,
         message: String::new(),
         exit_status: Some(0),
-    };
-    let noted = master.ask(&worker.peer.reference, &driver).unwrap();
-    assert!(!noted.noted);
+    }
+}
+
+/// Who led goes on as a standby, and no connection breaks: a worker that could not be told of the new
+/// master would beat for ever where nobody counts it.
+pub fn who_takes_a_standby_for_its_master_learns_better(master: &mut impl StandbyUnderTest) {
+    master.start_standby(&[]);
+    let worker = Worker::new(master, "a", 10, 2, 512);
+    worker.beat(master);
+    let asked: Vec<ReconnectWorker> = master.received(&worker.peer.reference, 1);
+    assert_eq!(asked[0].master, master.state().master);
+}
+
+/// Between two leaders all stand by. Who comes then need not wait for its next try.
+pub fn who_came_to_a_standby_is_called_when_it_leads(master: &mut impl StandbyUnderTest) {
+    master.start_standby(&[]);
+    let worker = Worker::new(master, "a", 10, 2, 512);
+    worker.send_registration(master);
+    worker.send_registration(master);
+    let app = App::new(master, "app", 1);
+    app.send_registration(master);
+    master.received::<MasterChanged>(&app.peer.reference, 0);
+    master.elect();
+    master.received::<ReconnectWorker>(&worker.peer.reference, 1);
+    master.received::<MasterChanged>(&app.peer.reference, 1);
+    worker.register(master);
+    let app = app.register(master);
+    // Once: the next term does not know of it.
+    master.revoke();
+    master.elect();
+    master.received::<ReconnectWorker>(&worker.peer.reference, 0);
+    master.received::<MasterChanged>(&app.peer.reference, 0);
 }
 
 /// Trap 17: what anybody may look at or forget, it answers as any master.

@@ -9,6 +9,9 @@
 //! 3. What a master is told of what runs here counts the orders that came before it was adopted: what is
 //!    not on that list, it gives up.
 //! 4. Timers begin once in a life, however often this worker is registered.
+//! 5. A new leader is adopted at once, whatever the connection with the one before is like: that one may be
+//!    frozen, or stand by, and its connection go on. What it sent before may still come, so whoever is
+//!    adopted is sent a heartbeat: one that does not lead answers it with `ReconnectWorker`.
 
 use deploy_protocol::{
     KillExecutor, LaunchDriver, LaunchExecutor, MasterChanged, ReconnectWorker, RegisteredWorker,
@@ -58,6 +61,13 @@ impl Core {
             master_address,
             duplicate,
         } = message;
+        if self.registration.round.is_none() && self.has_another_master(&master) {
+            // The answer of one that led, and was slow. Or of the one that leads, if ours does not: a
+            // heartbeat brings that out.
+            log::warn!("master {master} registered this worker, which has another one; ignored");
+            self.beat(out);
+            return;
+        }
         let again = if duplicate { ", which knew it" } else { "" };
         log::info!("registered with master {master}{again}");
         let dial = match self.settings.prefer_configured_master_address {
@@ -102,16 +112,29 @@ impl Core {
             drivers,
         };
         self.tell(ToMaster::SchedulerState(response), out);
+        self.beat(out);
         self.adopted_one(out);
     }
 
-    /// A master lost this worker and wants it to register again.
+    /// A master lost this worker, or does not lead, and wants it to register again.
+    ///
+    /// Where that goes on already, the master may not have led when it was asked: it does now.
     pub fn reconnect(&mut self, message: &ReconnectWorker, out: &mut Effects) {
-        log::info!(
-            "master {} wants this worker to register again",
-            message.master
-        );
-        self.register(out);
+        let master = &message.master;
+        if self.has_another_master(master) {
+            log::info!("master {master} is not the one that was adopted last: nothing to do");
+            return;
+        }
+        log::info!("master {master} wants this worker to register again");
+        match (&self.registration.round, &master.address) {
+            (Some(_), Some(address)) => out.push(self.registration_to(address)),
+            _ => self.register(out),
+        }
+    }
+
+    /// A master is there, and it is not this one.
+    fn has_another_master(&self, master: &EndpointRef) -> bool {
+        self.connected_master().is_some_and(|ours| ours != master)
     }
 
     /// The connection with a host is gone, or could not be made.

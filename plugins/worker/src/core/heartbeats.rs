@@ -29,7 +29,7 @@ impl Core {
         self.give_up_missing(launched, out);
     }
 
-    fn beat(&self, out: &mut Effects) {
+    pub(super) fn beat(&self, out: &mut Effects) {
         if self.connected_master().is_some() {
             let heartbeat = Heartbeat {
                 worker_id: self.identity.id.clone(),

@@ -235,7 +235,7 @@ impl Core {
     }
 
     /// Those of the configuration, and that of the master that was adopted last.
-    fn every_address(&self) -> Vec<String> {
+    pub(super) fn every_address(&self) -> Vec<String> {
         let mut addresses = self.settings.masters.clone();
         if let Some(dial) = self.adopted.as_ref().and_then(|a| a.dial.as_ref())
             && !addresses.contains(dial)

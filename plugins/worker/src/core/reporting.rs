@@ -12,7 +12,8 @@
 //!
 //! A master that does not answer is asked again after 1, 2, 4, ... s, at most a minute. After
 //! `executor_state_sync_max_attempts` failures of one report that mean that the master is not there, the
-//! worker registers again. (Spark's worker ends itself then, and all that it runs.)
+//! worker registers again. (Spark's worker ends itself then, and all that it runs.) One that says that it
+//! does not lead is not asked again: another one is looked for at once.
 
 use std::time::Duration;
 
@@ -138,17 +139,26 @@ impl Core {
         if pending.send != send {
             return;
         }
-        let (reason, absent) = match outcome {
+        let (reason, absent, stands_by) = match outcome {
             Ok(true) => {
                 self.reports.remove(subject);
                 return;
             }
-            Ok(false) => ("it does not lead".to_owned(), true),
-            Err(failure) => (failure.text.clone(), is_absence(&failure)),
+            Ok(false) => (
+                "it does not know yet what runs here".to_owned(),
+                true,
+                false,
+            ),
+            Err(failure) => {
+                let stands_by = failure.code == Failure::LEADERSHIP;
+                let absent = stands_by || is_absence(&failure);
+                (failure.text, absent, stands_by)
+            }
         };
         pending.failures = pending.failures.saturating_add(1);
         pending.absences = pending.absences.saturating_add(u32::from(absent));
-        let lost = absent && pending.absences >= self.settings.executor_state_sync_max_attempts;
+        let lost = stands_by
+            || (absent && pending.absences >= self.settings.executor_state_sync_max_attempts);
         let failures = pending.failures;
         let wait = wait_after(failures);
         log::warn!(

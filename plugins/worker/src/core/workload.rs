@@ -68,7 +68,7 @@ impl Core {
         let mut config = vec![("driver_id", id.clone())];
         // Who submitted it may know better; a driver that knows only one master ends with it.
         for (key, value) in [
-            ("masters", self.settings.masters.join(",")),
+            ("masters", self.every_address().join(",")),
             ("app_name", id.clone()),
         ] {
             if !environment.contains_key(key) {
