@@ -31,6 +31,9 @@ const COMPONENTS: &[(&str, Option<&str>, &str)] = &[
     ("fixture-wider", Some("narrow"), "wider-narrow"),
     ("fixture-wider", Some("wide"), "wider-wide"),
     ("fixture-probe", Some("slow-restore"), "probe-slow-restore"),
+    ("fixture-candidate", Some("v1"), "candidate-v1"),
+    ("fixture-candidate", Some("v2"), "candidate-v2"),
+    ("fixture-candidate", Some("faulty"), "candidate-faulty"),
     ("fixture-reader-writer", Some("v1"), "reader-writer-v1"),
     ("fixture-reader-writer", Some("v2"), "reader-writer-v2"),
     (

@@ -11,18 +11,22 @@
 //!    `ReconnectWorker` with which it answers the heartbeat of a worker that it does not know, and which
 //!    changes nothing.
 //!
-//! Not here: a master that is kept from leading. It leads as soon as it started, as there is only one.
+//! Who leads says the test: its host stands in an election that is moved by hand.
 
 use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use deploy_protocol::{BoundPortsRequest, EndpointRef as Reference, Heartbeat, RequestReadyz};
 use instar_host::address::EndpointAddress;
+use instar_host::election::leadership::Leadership;
+use instar_host::election::{ElectionSettings, Elections};
 use instar_host::endpoint::settings::EndpointSettings;
 use instar_host::endpoint::status::EndpointState;
 use instar_host::{EndpointRef, RpcEnv, RpcError, RpcSettings};
 use instar_sdk::{Failure, Message, Request};
-use master::testing::MasterUnderTest;
+use master::testing::{MasterUnderTest, StandbyUnderTest};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -38,6 +42,20 @@ const MASTER: &str = "Master";
 /// The puppet of each host that gets what the master is made to send.
 const BARRIER: &str = "barrier";
 
+/// An election in which the test says who leads.
+struct ByHand(Arc<Leadership>);
+
+impl Elections for ByHand {
+    fn of(&self, _endpoint: &str) -> Arc<Leadership> {
+        Arc::clone(&self.0)
+    }
+
+    fn close(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        self.0.end();
+        Box::pin(std::future::ready(()))
+    }
+}
+
 /// The component `master` on a host of its own.
 pub struct ComponentMaster {
     runtime: Runtime,
@@ -45,6 +63,7 @@ pub struct ComponentMaster {
     /// What outlives a master.
     kept: Option<TempDir>,
     host: Option<RpcEnv>,
+    election: Arc<Leadership>,
     peers: BTreeMap<u16, Puppets>,
     /// What came and was not asked for yet, with the number of its host.
     came: Vec<(u16, Received)>,
@@ -64,6 +83,7 @@ impl Default for ComponentMaster {
             config: BTreeMap::new(),
             kept: None,
             host: None,
+            election: Leadership::new("by hand"),
             peers: BTreeMap::new(),
             came: Vec::new(),
         }
@@ -97,26 +117,60 @@ impl ComponentMaster {
         self.master().address().clone()
     }
 
-    /// Begins a master on a host of its own, over what is kept.
-    fn begin(&mut self) -> Result<(), String> {
+    /// Begins a master on a host of its own, over what is kept. It leads, or stands by.
+    fn begin(&mut self, leading: bool) -> Result<(), String> {
         let store = self.kept.as_ref().map(|dir| dir.path().join("store"));
         let settings = EndpointSettings {
             config: self.config.clone(),
-            grants: ["clock".to_owned(), "persist".to_owned()].into(),
+            grants: ["clock", "lead", "persist"].map(str::to_owned).into(),
             ..EndpointSettings::default()
         };
         let code = component("master");
+        self.election = Leadership::new("by hand");
+        if leading {
+            self.election.begin(None, None);
+        }
+        let election: Arc<dyn Elections> = Arc::new(ByHand(Arc::clone(&self.election)));
+        let election = ElectionSettings::By(election);
         let (host, leads) = self.runtime.block_on(async {
-            let host = start(RpcSettings { store, ..server() }).await;
+            let host = start(RpcSettings {
+                store: store.map(Into::into),
+                election,
+                ..server()
+            })
+            .await;
             let set_up = host.setup_endpoint(MASTER, &code, settings);
             let leads = match set_up.await {
-                Ok(master) => leads(&host, &master).await,
+                Ok(master) => comes_to(&host, &master, leading).await,
                 Err(error) => Err(error.to_string()),
             };
             (host, leads)
         });
         self.host = Some(host);
         leads
+    }
+
+    fn begin_with(&mut self, config: &[(&str, &str)], leading: bool) -> Result<(), String> {
+        self.end();
+        self.hang_up();
+        self.came.clear();
+        let owned = |&(key, value): &(&str, &str)| (key.to_owned(), value.to_owned());
+        self.config = config.iter().map(owned).collect();
+        let mode = self.config.get("recovery_mode");
+        let keeps = mode.is_some_and(|mode| !mode.eq_ignore_ascii_case("none"));
+        self.kept = match tempfile::tempdir() {
+            Ok(dir) => keeps.then_some(dir),
+            Err(error) => panic!("no directory for a store: {error}"),
+        };
+        self.begin(leading)
+    }
+
+    /// Waits until the master knows that the election was moved.
+    fn moved(&self, leads: bool) {
+        let (host, master) = (self.host(), self.master());
+        if let Err(reason) = self.runtime.block_on(comes_to(host, &master, leads)) {
+            panic!("the master does not go on: {reason}");
+        }
     }
 
     fn end(&mut self) {
@@ -131,14 +185,14 @@ impl ComponentMaster {
     }
 }
 
-/// Waits until a master leads.
+/// Waits until a master leads, or stands by.
 ///
 /// # Errors
 /// Why it does not start.
-async fn leads(host: &RpcEnv, master: &EndpointRef) -> Result<(), String> {
-    let leads = eventually("the master leads", || async {
+async fn comes_to(host: &RpcEnv, master: &EndpointRef, leads: bool) -> Result<(), String> {
+    let leads = eventually("the master leads, or does not", || async {
         let answer = ask(master, &RequestReadyz {}).await;
-        answer.ok().filter(|answer| answer.ready)
+        answer.ok().filter(|answer| answer.ready == leads)
     });
     let fails = eventually("the master does not start", || async {
         match host.status_of(MASTER)?.state {
@@ -226,18 +280,7 @@ impl ComponentMaster {
 
 impl MasterUnderTest for ComponentMaster {
     fn start(&mut self, config: &[(&str, &str)]) -> Result<(), String> {
-        self.end();
-        self.hang_up();
-        self.came.clear();
-        let owned = |&(key, value): &(&str, &str)| (key.to_owned(), value.to_owned());
-        self.config = config.iter().map(owned).collect();
-        let mode = self.config.get("recovery_mode");
-        let keeps = mode.is_some_and(|mode| !mode.eq_ignore_ascii_case("none"));
-        self.kept = match tempfile::tempdir() {
-            Ok(dir) => keeps.then_some(dir),
-            Err(error) => panic!("no directory for a store: {error}"),
-        };
-        self.begin()
+        self.begin_with(config, true)
     }
 
     /// On another host, at another address: peers hear from it, or look where it is.
@@ -247,7 +290,7 @@ impl MasterUnderTest for ComponentMaster {
             self.take_in(host);
         }
         self.end();
-        if let Err(reason) = self.begin() {
+        if let Err(reason) = self.begin(true) {
             panic!("the master does not start again: {reason}");
         }
     }
@@ -314,5 +357,26 @@ impl MasterUnderTest for ComponentMaster {
     fn moment(&mut self) {
         let pause = async { tokio::time::sleep(MOMENT).await };
         self.runtime.block_on(pause);
+    }
+}
+
+impl StandbyUnderTest for ComponentMaster {
+    fn start_standby(&mut self, config: &[(&str, &str)]) {
+        if let Err(reason) = self.begin_with(config, false) {
+            panic!("the master does not start: {reason}");
+        }
+    }
+
+    fn elect(&mut self) {
+        self.election.begin(None, None);
+        self.moved(true);
+    }
+
+    /// A host tells an instance once. What a second time does is seen natively.
+    fn elect_again(&mut self) {}
+
+    fn revoke(&mut self) {
+        self.election.end();
+        self.moved(false);
     }
 }

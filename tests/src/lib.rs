@@ -2,9 +2,21 @@
 
 pub mod cluster;
 
+pub mod company;
+
 pub mod component_master;
 
 pub mod corpus;
+
+pub mod counting;
+
+pub mod counts;
+
+pub mod curator;
+
+pub mod faults;
+
+pub mod ha_cluster;
 
 pub mod load;
 
@@ -17,6 +29,16 @@ pub mod proxy;
 pub mod puppets;
 
 pub mod schedule;
+
+pub mod story;
+
+pub mod table;
+
+pub mod watch;
+
+pub mod word_count;
+
+pub mod zookeeper;
 
 use std::future::Future;
 use std::path::PathBuf;

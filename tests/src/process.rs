@@ -36,6 +36,9 @@ pub struct ReadyMaster {
     pub rpc_port: u16,
     /// The admin API.
     pub admin: Option<String>,
+    /// The process of the host, where that is a child of the process that was started.
+    #[serde(default)]
+    pub host_pid: Option<u32>,
 }
 
 /// The line of `instar worker --json`.
@@ -61,13 +64,59 @@ pub enum Signal {
     Continue,
 }
 
+/// Sends a signal to these very processes, all at once.
+///
+/// # Errors
+/// One of them has ended.
+pub fn send(signal: Signal, to: &[u32]) -> anyhow::Result<()> {
+    let name = match signal {
+        Signal::Terminate => "-TERM",
+        Signal::Kill => "-KILL",
+        Signal::Stop => "-STOP",
+        Signal::Continue => "-CONT",
+    };
+    let ids: Vec<String> = to.iter().map(u32::to_string).collect();
+    let told = std::process::Command::new("kill")
+        .arg(name)
+        .args(&ids)
+        .stderr(Stdio::null())
+        .status()?;
+    anyhow::ensure!(told.success(), "`kill {name} {}` failed", ids.join(" "));
+    Ok(())
+}
+
+/// The processes that this process started and that go on.
+pub fn children(of: u32) -> Vec<u32> {
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    ids.filter(|id| parent(*id) == Some(of)).collect()
+}
+
+/// Whether this process goes on, be it frozen.
+pub fn goes_on(id: u32) -> bool {
+    parent(id).is_some()
+}
+
+/// The parent of a process that goes on.
+fn parent(of: u32) -> Option<u32> {
+    let stat = std::fs::read_to_string(format!("/proc/{of}/stat")).ok()?;
+    // `ID (NAME) STATE PARENT`, and a name may hold anything.
+    let mut after = stat.rsplit_once(')')?.1.split_whitespace();
+    let (state, parent) = (after.next()?, after.next()?);
+    // One that has ended and was not waited for is none.
+    parent.parse().ok().filter(|_| !["Z", "X"].contains(&state))
+}
+
 impl Program<ReadyMaster> {
     /// Starts `instar master` on a free port, with more arguments. `scratch` is where it keeps things.
     ///
     /// # Errors
     /// It does not start, or not in time; what it logged is in the error.
     pub async fn master(instar: &Path, scratch: &Path, more: &[&str]) -> anyhow::Result<Self> {
-        let mut arguments = vec!["master", "--admin", "127.0.0.1:0"];
+        let mut arguments = vec!["master"];
+        if !more.contains(&"--admin") {
+            arguments.extend(["--admin", "127.0.0.1:0"]);
+        }
         if !more.contains(&"--port") {
             arguments.extend(["--port", "0"]);
         }
@@ -178,16 +227,7 @@ impl<R> Program<R> {
     /// # Errors
     /// It has ended.
     pub async fn signal(&self, signal: Signal) -> anyhow::Result<()> {
-        let id = self.id().context("the process has ended")?.to_string();
-        let name = match signal {
-            Signal::Terminate => "-TERM",
-            Signal::Kill => "-KILL",
-            Signal::Stop => "-STOP",
-            Signal::Continue => "-CONT",
-        };
-        let told = Command::new("kill").args([name, &id]).status().await?;
-        anyhow::ensure!(told.success(), "`kill {name} {id}` failed");
-        Ok(())
+        send(signal, &[self.id().context("the process has ended")?])
     }
 
     /// Kills it at once and waits for its end.
@@ -261,5 +301,30 @@ fn tail(log: &Path) -> String {
     let log = std::fs::read_to_string(log).unwrap_or_default();
     let lines: Vec<&str> = log.lines().collect();
     let last = lines.get(lines.len().saturating_sub(20)..);
-    format!("its last lines:\n{}", last.unwrap_or_default().join("\n"))
+    let last: Vec<_> = last
+        .unwrap_or_default()
+        .iter()
+        .map(|l| readable(l))
+        .collect();
+    format!("its last lines:\n{}", last.join("\n"))
+}
+
+/// A line of a log in JSON, for people; any other line as it is.
+fn readable(line: &str) -> String {
+    let read = || {
+        let line: serde_json::Value = serde_json::from_str(line).ok()?;
+        let text = |key| line.get(key).and_then(serde_json::Value::as_str);
+        let (at, level) = (text("timestamp")?, text("level")?);
+        let at = at.split('T').nth(1)?.trim_end_matches('Z');
+        let fields = line.get("fields")?.as_object()?;
+        let said = fields.get("message").and_then(serde_json::Value::as_str);
+        let names = ["message", "endpoint", "version", "target", "fields"];
+        let more = fields
+            .iter()
+            .filter(|(key, _)| !names.contains(&key.as_str()));
+        let more = more.map(|(key, value)| format!(" {key}={value}"));
+        let said = said.unwrap_or_default();
+        Some(format!("{at} {level} {said}{}", more.collect::<String>()))
+    };
+    read().unwrap_or_else(|| line.to_owned())
 }

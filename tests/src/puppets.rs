@@ -166,8 +166,20 @@ impl Puppets {
         to: &EndpointAddress,
         value: &M,
     ) -> Result<(), RpcError> {
+        self.send_message(to, message(value)).await
+    }
+
+    /// As [`Puppets::send`].
+    ///
+    /// # Errors
+    /// As [`Puppets::send`].
+    pub async fn send_message(
+        &self,
+        to: &EndpointAddress,
+        message: Message,
+    ) -> Result<(), RpcError> {
         let permit = self.transport.reserve_wait(&to.location).await?;
-        permit.send(&to.name, message(value))
+        permit.send(&to.name, message)
     }
 
     /// Asks what a puppet asks.
@@ -209,6 +221,23 @@ impl Puppets {
     /// Takes all that came.
     pub fn take(&self) -> Vec<Received> {
         lock(&self.post.received).drain(..).collect()
+    }
+
+    /// Takes all that came, and waits for something to come, at most `patience`.
+    pub async fn take_next(&self, patience: Duration) -> Vec<Received> {
+        let came = self.post.came.notified();
+        tokio::pin!(came);
+        came.as_mut().enable();
+        let taken = self.take();
+        if !taken.is_empty() || tokio::time::timeout(patience, came).await.is_err() {
+            return taken;
+        }
+        self.take()
+    }
+
+    /// Takes the locations of connections that went down.
+    pub fn take_gone(&self) -> Vec<Location> {
+        lock(&self.post.gone).drain(..).collect()
     }
 
     /// Takes all that comes until `enough` says so, and says of what came last.

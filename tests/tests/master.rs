@@ -9,6 +9,7 @@
 )]
 
 master::rules_of_masters!(instar_tests::component_master::ComponentMaster);
+master::rules_of_standbys!(instar_tests::component_master::ComponentMaster);
 
 /// A host with the component `master`.
 mod on_a_host {
@@ -30,7 +31,7 @@ mod on_a_host {
         let owned = |&(key, value): &(&str, &str)| (key.to_owned(), value.to_owned());
         let settings = EndpointSettings {
             config: config.iter().map(owned).collect(),
-            grants: ["clock".to_owned(), "persist".to_owned()].into(),
+            grants: ["clock", "lead", "persist"].map(str::to_owned).into(),
             ..EndpointSettings::default()
         };
         let code = component("master");

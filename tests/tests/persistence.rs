@@ -7,6 +7,7 @@
     reason = "a test fails by panicking"
 )]
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -30,7 +31,7 @@ fn granted() -> EndpointSettings {
 
 async fn host(store: &Path) -> RpcEnv {
     start(RpcSettings {
-        store: Some(store.to_owned()),
+        store: Some(store.to_owned().into()),
         ..server()
     })
     .await
@@ -380,7 +381,7 @@ fn refusal(created: Result<RpcEnv, EnvError>) -> String {
 
 async fn open(store: &Path) -> Result<RpcEnv, EnvError> {
     RpcEnv::create(RpcSettings {
-        store: Some(store.to_owned()),
+        store: Some(store.to_owned().into()),
         ..client()
     })
     .await
@@ -508,7 +509,7 @@ impl StoreHost {
     /// One that can write no file of more than about 8 MiB.
     fn start_with_little_room(store: &Path) -> Self {
         let mut command = Command::new("sh");
-        let script = "trap '' XFSZ; ulimit -f 16384; exec \"$0\" \"$1\"";
+        let script = "trap '' XFSZ; ulimit -S -f 16384; exec \"$0\" \"$1\"";
         command
             .args(["-c", script, env!("CARGO_BIN_EXE_store-host")])
             .arg(store);
@@ -524,6 +525,14 @@ impl StoreHost {
         let uri = uri.trim().to_owned();
         assert!(uri.starts_with("instar://"), "{uri}");
         Self { process, uri }
+    }
+
+    /// Files may be as large as they like again.
+    fn give_room(&self) {
+        let id = self.process.id().to_string();
+        let mut prlimit = Command::new("prlimit");
+        let given = prlimit.args(["--pid", &id, "--fsize=unlimited:"]).status();
+        assert!(given.unwrap().success());
     }
 
     /// Ends it at once, as a power cut would.
@@ -542,19 +551,19 @@ impl Drop for StoreHost {
 }
 
 /// Killed at any instant, a host loses nothing of which the caller was told that it is kept; and what it
-/// has beyond that is what somebody wanted.
+/// has beyond that is what somebody wanted, and all of it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_that_is_killed_loses_nothing_that_was_acknowledged() {
     let folder = tempfile::tempdir().unwrap();
     let seed = seed();
     let mut rng = Rng::new(seed);
     let (mut acknowledged, mut asked) = (0_u64, 0_u64);
-    let mut kept = std::collections::BTreeSet::new();
+    let mut kept = BTreeSet::new();
     for _ in 0..8 {
         let mut child = StoreHost::start(folder.path());
         let env = start(client()).await;
         let rw = env.setup_endpoint_ref_by_uri(&child.uri).await.unwrap();
-        let found: std::collections::BTreeSet<_> = names(&rw, "").await.into_iter().collect();
+        let found = whole_turns(&rw, seed).await;
         assert!(
             kept.is_subset(&found),
             "seed {seed}: of {acknowledged} some are lost"
@@ -591,13 +600,78 @@ async fn a_host_that_is_killed_loses_nothing_that_was_acknowledged() {
     let child = StoreHost::start(folder.path());
     let env = start(client()).await;
     let rw = env.setup_endpoint_ref_by_uri(&child.uri).await.unwrap();
-    let found: std::collections::BTreeSet<_> = names(&rw, "").await.into_iter().collect();
+    let found = whole_turns(&rw, seed).await;
     assert!(kept.is_subset(&found), "seed {seed}");
     env.shutdown().await;
 }
 
+/// Names that one turn keeps.
+const NAMES_OF_A_TURN: usize = 3;
+
 async fn keep(rw: EndpointRef, name: String) -> Result<String, RpcError> {
-    put(&rw, &name, "v").await.map(|()| name)
+    let many = PutMany {
+        name: name.clone(),
+        count: NAMES_OF_A_TURN as u32,
+        bytes: 700,
+    };
+    ask(&rw, &many).await.map(|_| name)
+}
+
+/// What turns kept; each of them all that it wanted to.
+async fn whole_turns(rw: &EndpointRef, seed: u64) -> BTreeSet<String> {
+    let mut turns = BTreeMap::new();
+    for name in names(rw, "").await {
+        let (turn, _) = name.rsplit_once('-').unwrap();
+        *turns.entry(turn.to_owned()).or_insert(0) += 1;
+    }
+    for (turn, count) in &turns {
+        assert_eq!(
+            *count, NAMES_OF_A_TURN,
+            "seed {seed}: a part of turn {turn}"
+        );
+    }
+    turns.into_keys().collect()
+}
+
+/// A disk that fills up: what was acknowledged is there, nothing of a turn that was told to have failed is,
+/// and as soon as there is room the same process goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_fails_turns_and_loses_none_and_with_room_again_it_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = StoreHost::start_with_little_room(folder.path());
+    let env = start(client()).await;
+    let rw = env.setup_endpoint_ref_by_uri(&child.uri).await.unwrap();
+    let large = |turn: usize| PutMany {
+        name: format!("{turn:03}"),
+        count: NAMES_OF_A_TURN as u32,
+        bytes: 100_000,
+    };
+    let mut kept = BTreeSet::new();
+    let (mut turns, mut failures) = (0, 0);
+    while failures < 3 {
+        turns += 1;
+        assert!(turns < 200, "there is no room for that");
+        match ask(&rw, &large(turns)).await {
+            Ok(_) => drop(kept.insert(format!("{turns:03}"))),
+            Err(error) => {
+                assert_eq!(error.code(), "persistence", "{error}");
+                failures += 1;
+            }
+        }
+    }
+    assert!(kept.len() > 5, "{kept:?}");
+    assert_eq!(whole_turns(&rw, 0).await, kept);
+    child.give_room();
+    for turn in turns + 1..turns + 20 {
+        ask(&rw, &large(turn)).await.unwrap();
+        kept.insert(format!("{turn:03}"));
+    }
+    assert_eq!(whole_turns(&rw, 0).await, kept);
+    child.kill();
+    let child = StoreHost::start(folder.path());
+    let rw = env.setup_endpoint_ref_by_uri(&child.uri).await.unwrap();
+    assert_eq!(whole_turns(&rw, 0).await, kept);
+    env.shutdown().await;
 }
 
 /// A write that fails is told to everybody who would have learned of it, and to the endpoint; what the

@@ -1,9 +1,7 @@
 //! The demo: a word count on a cluster of three processes, whose master changes its logic twice and that
 //! loses an executor and a worker on the way. `make demo` runs it.
 
-mod count;
 mod steps;
-mod story;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -11,8 +9,8 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use clap::Parser;
-
-use story::Story;
+use instar_tests::counts;
+use instar_tests::story::Story;
 
 /// Counts the words of a folder on a cluster, while its master is swapped and parts of it are killed.
 #[derive(Parser)]
@@ -66,7 +64,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<bool> {
     };
     cluster.stop().await?;
     let began = Instant::now();
-    let checked = tokio::task::spawn_blocking(move || count::wc(&input)).await??;
+    let checked = tokio::task::spawn_blocking(move || counts::wc(&input)).await??;
     story.step(
         "counted again by `wc`",
         format!("in {:.1} s", began.elapsed().as_secs_f64()),

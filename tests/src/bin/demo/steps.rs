@@ -1,6 +1,6 @@
 //! Steps: the application runs, and at parts of its way something happens to the cluster.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -8,19 +8,14 @@ use app_client::{GetProgress, Progress};
 use deploy_protocol::ApplicationInfo;
 use instar_host::address::EndpointAddress;
 use instar_host::endpoint::record::SwapRecord;
+use instar_tests::ask;
 use instar_tests::cluster::Cluster;
-use instar_tests::{ask, component_path};
-use serde::Deserialize;
-use tokio::process::Child;
-
-use super::count::Counts;
-use super::story::Story;
+use instar_tests::counts::Counts;
+use instar_tests::story::Story;
+use instar_tests::word_count::{Moved, arguments, counted};
 
 /// How often the driver is asked how far it is.
 const POLL: Duration = Duration::from_millis(20);
-
-/// The longest that no split may be done.
-const STALLED_MAX: Duration = Duration::from_secs(120);
 
 /// What happens, after how many of hundred splits.
 const STEPS: [(u64, Step); 4] = [
@@ -35,12 +30,6 @@ enum Step {
     Swap(&'static str),
     StopAnExecutor,
     KillAWorker,
-}
-
-/// What `instar submit --json` prints.
-#[derive(Deserialize)]
-struct Outcome {
-    result: Option<String>,
 }
 
 /// Starts one master and two workers.
@@ -66,23 +55,22 @@ pub(crate) async fn count(
     split_mb: u32,
     story: &mut Story,
 ) -> anyhow::Result<Counts> {
-    let submitted = submit(cluster, input, split_mb)?;
+    let words = arguments(input, split_mb);
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let submitted = cluster.command("submit", &words)?;
     story.step("word count submitted", "");
     let app = application(cluster).await?;
     story.step("application registered", app.id.clone());
     let driver: EndpointAddress = app.driver.to_string().parse()?;
     let (mut steps, mut since) = (STEPS.iter(), None);
-    let mut moved = (0, Instant::now());
+    let mut moved = Moved::default();
     let mut next = steps.next();
     while next.is_some() || since.is_none() {
         let driver = cluster.env.reference(driver.clone());
         let progress = ask(&driver, &GetProgress {}).await.context(
             "the word count ended before everything had happened; is the input too small?",
         )?;
-        if let Some(reason) = &progress.failed {
-            anyhow::bail!("the word count failed: {reason}");
-        }
-        goes_on(&mut moved, &progress)?;
+        moved.goes_on(&progress)?;
         if progress.slots > 0 && since.is_none() {
             since = Some(Instant::now());
             story.step("executors are ready", format!("{} slots", progress.slots));
@@ -107,23 +95,14 @@ pub(crate) async fn count(
         let reference = cluster.env.reference(driver.clone());
         match (ask(&reference, &GetProgress {}).await, since) {
             (Ok(progress), Some(since)) => {
-                goes_on(&mut moved, &progress)?;
+                moved.goes_on(&progress)?;
                 story.shows(&progress, since);
             }
             _ => break submitted.wait_with_output().await?,
         }
         tokio::time::sleep(POLL).await;
     };
-    let text = String::from_utf8_lossy(&output.stdout);
-    let errors = String::from_utf8_lossy(&output.stderr);
-    anyhow::ensure!(
-        output.status.success(),
-        "`instar submit` ended with {}: {errors}",
-        output.status
-    );
-    let outcome: Outcome = serde_json::from_str(&text).with_context(|| text.to_string())?;
-    let result = outcome.result.context("the word count has no result")?;
-    let counted = Counts::parse(&result)?;
+    let counted = counted(&output)?;
     let seconds = since.map_or(0.0, |since| since.elapsed().as_secs_f64());
     let rate = counted.bytes as f64 / 1e6 / seconds.max(0.001);
     story.step(
@@ -131,35 +110,6 @@ pub(crate) async fn count(
         format!("{seconds:.1} s, {rate:.0} MB/s"),
     );
     Ok(counted)
-}
-
-/// Fails where nothing was done for too long. `moved`: splits that were done, and since when.
-fn goes_on(moved: &mut (u64, Instant), progress: &Progress) -> anyhow::Result<()> {
-    if progress.done > moved.0 {
-        *moved = (progress.done, Instant::now());
-    }
-    anyhow::ensure!(
-        moved.1.elapsed() < STALLED_MAX,
-        "no split was done for {STALLED_MAX:?}, after {} of {} (phase `{}`, {} slots)",
-        progress.done,
-        progress.total,
-        progress.phase,
-        progress.slots
-    );
-    Ok(())
-}
-
-fn submit(cluster: &Cluster, input: &Path, split_mb: u32) -> anyhow::Result<Child> {
-    let path = |path: PathBuf| path.display().to_string();
-    let split = format!("split_mb={split_mb}");
-    let (executor, driver) = (
-        path(component_path("wordcount-executor")),
-        path(component_path("wordcount-driver")),
-    );
-    let input = path(input.to_owned());
-    let arguments = ["--executor-memory", "256M", "--conf", &split];
-    let components = ["--executor", &executor, "--input", &input, &driver];
-    cluster.command("submit", &[&arguments[..], &components].concat())
 }
 
 /// Waits for the one application of the cluster.

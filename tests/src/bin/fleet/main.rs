@@ -5,17 +5,16 @@
 
 mod crowd;
 mod master;
-mod table;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
+use instar_tests::table::{Table, median};
 
 use crowd::Crowd;
 use master::MasterProcess;
-use table::{Table, median};
 
 /// Measures one master with many workers and applications.
 #[derive(Parser)]

@@ -9,13 +9,16 @@ use std::io::Read as _;
 use std::process::ExitCode;
 
 use instar_host::endpoint::settings::EndpointSettings;
+use instar_host::store::StoreSettings;
 use instar_host::{RpcEnv, RpcSettings};
 use instar_tests::{component, server};
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let settings = RpcSettings {
-        store: std::env::args_os().nth(1).map(Into::into),
+        store: std::env::args_os()
+            .nth(1)
+            .map(|store| StoreSettings::Directory(store.into())),
         ..server()
     };
     let env = match RpcEnv::create(settings).await {

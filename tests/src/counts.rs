@@ -1,4 +1,4 @@
-//! The second way of counting: `find`, `cat`, `sed` and `wc`.
+//! Counts: lines, words and bytes, and a second way to count them: `find`, `cat`, `sed` and `wc`.
 //!
 //! What `wc -w` takes for a word depends, for bytes that are not printable ASCII, on its version and the
 //! locale; so `tr` makes a letter of each of them first, which leaves white space alone.
@@ -10,15 +10,21 @@ use anyhow::Context as _;
 
 /// What `wc` counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Counts {
-    pub(crate) lines: u64,
-    pub(crate) words: u64,
-    pub(crate) bytes: u64,
+pub struct Counts {
+    /// Ends of lines.
+    pub lines: u64,
+    /// What stands between white space.
+    pub words: u64,
+    /// All of it.
+    pub bytes: u64,
 }
 
 impl Counts {
     /// The first three numbers of a text, what stands between them aside: `1 2 3`, `1 lines, 2 words, ...`.
-    pub(crate) fn parse(text: &str) -> anyhow::Result<Self> {
+    ///
+    /// # Errors
+    /// There are fewer.
+    pub fn parse(text: &str) -> anyhow::Result<Self> {
         let numbers = text.split_whitespace().filter_map(|word| word.parse().ok());
         match numbers.take(3).collect::<Vec<u64>>()[..] {
             [lines, words, bytes] => Ok(Self {
@@ -32,7 +38,10 @@ impl Counts {
 }
 
 /// Lines, words and bytes of all files below a folder.
-pub(crate) fn wc(folder: &Path) -> anyhow::Result<Counts> {
+///
+/// # Errors
+/// One of the programs fails.
+pub fn wc(folder: &Path) -> anyhow::Result<Counts> {
     // A file need not end with a newline; `sed` sees to it that its last word is not joined with the
     // first of the next file.
     let script = r#"

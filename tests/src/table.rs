@@ -4,8 +4,9 @@ use std::time::Duration;
 
 /// What was measured, in the order in which it first was.
 #[derive(Default)]
-pub(crate) struct Table {
+pub struct Table {
     rows: Vec<(String, Unit, Vec<f64>)>,
+    notes: Vec<(String, String)>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -17,20 +18,25 @@ enum Unit {
 
 impl Table {
     /// So many in so much time.
-    pub(crate) fn rate(&mut self, name: &str, count: usize, took: Duration) {
+    pub fn rate(&mut self, name: &str, count: usize, took: Duration) {
         let rate = count as f64 / took.as_secs_f64();
         self.add(name, Unit::PerSecond, [rate]);
     }
 
     /// Single times.
-    pub(crate) fn times(&mut self, name: &str, times: &[Duration]) {
+    pub fn times(&mut self, name: &str, times: &[Duration]) {
         let times = times.iter().map(|time| time.as_secs_f64() * 1e3);
         self.add(name, Unit::Milliseconds, times);
     }
 
     /// Bytes.
-    pub(crate) fn keep(&mut self, name: &str, bytes: u64) {
+    pub fn keep(&mut self, name: &str, bytes: u64) {
         self.add(name, Unit::Megabytes, [bytes as f64 / 1e6]);
+    }
+
+    /// What stands behind a row, for example what it must reach.
+    pub fn note(&mut self, name: &str, note: &str) {
+        self.notes.push((name.to_owned(), note.to_owned()));
     }
 
     fn add(&mut self, name: &str, unit: Unit, values: impl IntoIterator<Item = f64>) {
@@ -43,9 +49,11 @@ impl Table {
     }
 
     /// Prints all rows: median, 99th percentile, the largest.
-    pub(crate) fn print(&mut self) {
+    pub fn print(&mut self) {
+        let width = self.rows.iter().map(|(name, ..)| name.chars().count());
+        let width = width.max().unwrap_or_default().max(30);
         println!(
-            "{:<30} {:>12} {:>12} {:>12} {:>7}",
+            "{:<width$} {:>12} {:>12} {:>12} {:>7}",
             "", "median", "p99", "max", "of"
         );
         for (name, unit, values) in &mut self.rows {
@@ -59,19 +67,22 @@ impl Table {
                 Unit::Milliseconds => format!("{value:.3} ms"),
                 Unit::Megabytes => format!("{value:.1} MB"),
             };
-            println!(
-                "{name:<30} {:>12} {:>12} {:>12} {:>7}",
+            let note = self.notes.iter().find(|(of, _)| of == name);
+            let note = note.map_or("", |(_, note)| note);
+            let row = format!(
+                "{name:<width$} {:>12} {:>12} {:>12} {:>7}  {note}",
                 text(at(0.5)),
                 text(at(0.99)),
                 text(at(1.0)),
                 values.len()
             );
+            println!("{}", row.trim_end());
         }
     }
 }
 
 /// The one in the middle.
-pub(crate) fn median(times: &[Duration]) -> Duration {
+pub fn median(times: &[Duration]) -> Duration {
     let mut sorted = times.to_vec();
     sorted.sort();
     sorted.get(sorted.len() / 2).copied().unwrap_or_default()

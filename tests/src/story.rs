@@ -6,16 +6,18 @@ use std::time::{Duration, Instant};
 use app_client::Progress;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::count::Counts;
+use crate::counts::Counts;
 
-pub(crate) struct Story {
+/// Told on the console. A progress bar stands below it.
+pub struct Story {
     began: Instant,
     steps: Vec<(Duration, String, String)>,
     bar: ProgressBar,
 }
 
 impl Story {
-    pub(crate) fn begin(input: &Path) -> Self {
+    /// Begins, with what is counted.
+    pub fn begin(input: &Path) -> Self {
         println!("counting the words of {}", input.display());
         // Nothing is drawn before there is something to show.
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
@@ -31,14 +33,14 @@ impl Story {
     }
 
     /// Something happened.
-    pub(crate) fn step(&mut self, what: impl Into<String>, detail: impl Into<String>) {
+    pub fn step(&mut self, what: impl Into<String>, detail: impl Into<String>) {
         let (at, what, detail) = (self.began.elapsed(), what.into(), detail.into());
         self.bar.suspend(|| println!("{}", row(at, &what, &detail)));
         self.steps.push((at, what, detail));
     }
 
     /// How far the application is.
-    pub(crate) fn shows(&self, progress: &Progress, since: Instant) {
+    pub fn shows(&self, progress: &Progress, since: Instant) {
         if self.bar.length().is_none() {
             self.bar.set_draw_target(ProgressDrawTarget::stderr());
         }
@@ -52,12 +54,13 @@ impl Story {
         ));
     }
 
-    pub(crate) fn ended(&self) {
+    /// Takes the bar away.
+    pub fn ended(&self) {
         self.bar.finish_and_clear();
     }
 
     /// The table at the end. False where the counts differ.
-    pub(crate) fn tell(&self, counted: &Counts, checked: &Counts) -> bool {
+    pub fn tell(&self, counted: &Counts, checked: &Counts) -> bool {
         self.ended();
         println!("\nwhat happened");
         for (at, what, detail) in &self.steps {
