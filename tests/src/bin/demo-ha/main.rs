@@ -26,6 +26,10 @@ struct Arguments {
     /// Size of a split in MB (2^20 bytes).
     #[arg(long, default_value_t = 2)]
     split_mb: u32,
+    /// Part of a core that each slot of an executor gets, in percent: so there is time for all that
+    /// happens.
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]
+    percent: u32,
 }
 
 #[tokio::main]
@@ -56,7 +60,8 @@ async fn run(arguments: Arguments) -> anyhow::Result<bool> {
     let mut story = Story::begin(&input);
     let ensemble = tokio::task::spawn_blocking(Ensemble::start).await??;
     story.step("three ZooKeeper servers serve", ensemble.url());
-    let mut cluster = steps::start(&arguments.instar, &ensemble, &mut story).await?;
+    let mut cluster =
+        steps::start(&arguments.instar, &ensemble, arguments.percent, &mut story).await?;
     let counted = steps::count(&mut cluster, &input, arguments.split_mb, &mut story).await;
     let counted = match counted {
         Ok(counted) => counted,

@@ -20,11 +20,20 @@ const POLL: Duration = Duration::from_millis(20);
 /// The longest that nobody may lead.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// What is wrong where the driver is gone.
+const TOO_EARLY: &str =
+    "the word count ended before everything had happened; is the input too small?";
+
 /// The session of the masters with ZooKeeper.
 const SESSION: Duration = Duration::from_secs(4);
 
 /// What happens, after how many of hundred splits.
-const STEPS: [(u64, End); 3] = [(10, End::Stopped), (35, End::HostKilled), (60, End::Frozen)];
+const STEPS: [(u64, End); 3] = [
+    (10, End::Stopped),
+    (25, End::HostKilled),
+    // It takes a session until somebody notices.
+    (40, End::Frozen),
+];
 
 /// How a master is ended.
 #[derive(Clone, Copy, PartialEq)]
@@ -57,6 +66,7 @@ struct Run<'a> {
 pub(crate) async fn start(
     instar: &Path,
     ensemble: &Ensemble,
+    percent: u32,
     story: &mut Story,
 ) -> anyhow::Result<HaCluster> {
     let settings = HaSettings {
@@ -71,11 +81,13 @@ pub(crate) async fn start(
         let ids = format!("processes {}", ids.join(", "));
         story.step(format!("{} started", master.name), ids);
     }
+    let slow = format!("cpu_percent_per_core={percent}");
     for number in 1..=2 {
-        let offers = ["--cores", "2", "--memory", "2G"];
+        let offers = ["--cores", "2", "--memory", "2G", "--config", &slow];
         let worker = cluster.add_worker(&offers).await?;
         let id = worker.program.id().unwrap_or_default();
-        story.step(format!("worker {number} started"), format!("process {id}"));
+        let detail = format!("process {id}; each slot gets {percent} % of a core");
+        story.step(format!("worker {number} started"), detail);
     }
     let leader = cluster.until_valid().await;
     let leader = cluster.master(leader)?;
@@ -105,9 +117,7 @@ pub(crate) async fn count(
     };
     for (after, end) in STEPS {
         let progress = loop {
-            let progress = run.show(cluster).await?.context(
-                "the word count ended before everything had happened; is the input too small?",
-            )?;
+            let progress = run.show(cluster).await?.context(TOO_EARLY)?;
             let far = 100 * progress.done >= after * progress.total;
             if far && run.since.is_some() {
                 break progress;
@@ -154,10 +164,10 @@ impl Run<'_> {
         Ok(Some(progress))
     }
 
-    /// As [`Run::show`], now and then.
+    /// As [`Run::show`], now and then, where it must not be over yet.
     async fn show_sometimes(&mut self, cluster: &HaCluster) -> anyhow::Result<()> {
         if self.shown.elapsed() > 5 * POLL {
-            self.show(cluster).await?;
+            self.show(cluster).await?.context(TOO_EARLY)?;
         }
         Ok(())
     }
