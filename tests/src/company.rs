@@ -66,6 +66,8 @@ pub struct Promise {
     pub by: Location,
     /// When.
     pub at: Instant,
+    /// It knew the member already, from one that led before and whose answer never came.
+    pub known: bool,
 }
 
 /// A driver that a worker was made to run.
@@ -406,6 +408,7 @@ impl Office {
             id,
             by: master.location.clone(),
             at: Instant::now(),
+            known: told.duplicate,
         };
         if !again {
             desk.diary.promises.push(promise);
@@ -558,6 +561,7 @@ fn registered_application(desk: &mut Desk, name: &str, told: RegisteredApplicati
             id: told.app_id,
             by: master.location,
             at: Instant::now(),
+            known: false,
         });
     }
 }

@@ -179,6 +179,22 @@ impl ComponentMaster {
         }
     }
 
+    /// As [`ComponentMaster::end`], with all taken in that it sent.
+    fn end_heard(&mut self) {
+        let hosts: Vec<u16> = self.peers.keys().copied().collect();
+        for host in hosts {
+            self.take_in(host);
+        }
+        self.end();
+    }
+
+    /// On another host, at another address: peers hear from it, or look where it is.
+    fn begin_again(&mut self) {
+        if let Err(reason) = self.begin(true) {
+            panic!("the master does not start again: {reason}");
+        }
+    }
+
     fn turns(&self) -> u64 {
         let status = self.host().status_of(MASTER);
         status.map_or(0, |status| status.turns)
@@ -283,16 +299,17 @@ impl MasterUnderTest for ComponentMaster {
         self.begin_with(config, true)
     }
 
-    /// On another host, at another address: peers hear from it, or look where it is.
     fn restart(&mut self) {
-        let hosts: Vec<u16> = self.peers.keys().copied().collect();
-        for host in hosts {
-            self.take_in(host);
+        self.end_heard();
+        self.begin_again();
+    }
+
+    fn restart_without(&mut self, host: u16) {
+        self.end_heard();
+        if let Some(puppets) = self.peers.remove(&host) {
+            self.runtime.block_on(puppets.hang_up());
         }
-        self.end();
-        if let Err(reason) = self.begin(true) {
-            panic!("the master does not start again: {reason}");
-        }
+        self.begin_again();
     }
 
     /// To the same code, in a new instance: with another policy, rules would expect something else.

@@ -236,7 +236,7 @@ impl World {
             parent: plan.parent,
             fronts: plan.fronts,
             zookeeper: ways.iter().map(url).collect(),
-            ..HaSettings::impatient("")
+            ..HaSettings::new("")
         };
         let mut cluster = HaCluster::start(instar, settings).await?;
         for _ in 0..2 {

@@ -63,16 +63,6 @@ impl HaSettings {
             more: Vec::new(),
         }
     }
-
-    /// As [`HaSettings::new`], and recovery waits for ten seconds for those who do not answer.
-    pub fn impatient(zookeeper: impl Into<String>) -> Self {
-        Self {
-            more: ["--config", "recovery_timeout=10000"]
-                .map(str::to_owned)
-                .into(),
-            ..Self::new(zookeeper)
-        }
-    }
 }
 
 /// A cluster of processes. Dropping it kills them.

@@ -106,7 +106,7 @@ fn sessions(settings: HaSettings, session: Duration) -> HaSettings {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_that_is_stopped_or_whose_host_is_killed_hands_over_before_its_session_ends() {
     let zookeeper = ZooKeeperServer::start().unwrap();
-    let settings = sessions(HaSettings::impatient(zookeeper.url()), ENDLESS);
+    let settings = sessions(HaSettings::new(zookeeper.url()), ENDLESS);
     let mut scene = Scene::begin(settings, 2, &zookeeper.url()).await;
     let first = scene.cluster.until_led().await;
     scene.watch.note("SIGTERM of the leader");
@@ -122,7 +122,7 @@ async fn a_leader_that_is_stopped_or_whose_host_is_killed_hands_over_before_its_
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_whose_parent_is_killed_steps_down_and_another_leads() {
     let zookeeper = ZooKeeperServer::start().unwrap();
-    let mut scene = Scene::begin(HaSettings::impatient(zookeeper.url()), 2, &zookeeper.url()).await;
+    let mut scene = Scene::begin(HaSettings::new(zookeeper.url()), 2, &zookeeper.url()).await;
     let first = scene.cluster.until_led().await;
     let hosts = scene.cluster.masters[first].ids(Part::Host);
     scene.watch.note("SIGKILL of the parent of the leader");
@@ -147,7 +147,7 @@ async fn without_a_parent_a_leader_that_is_killed_is_followed_when_its_session_e
     let settings = HaSettings {
         parent: false,
         masters: 2,
-        ..HaSettings::impatient(zookeeper.url())
+        ..HaSettings::new(zookeeper.url())
     };
     let mut scene = Scene::begin(settings, 2, &zookeeper.url()).await;
     let first = scene.cluster.until_led().await;
@@ -168,7 +168,7 @@ async fn frozen(part: Part, parent: bool) {
     let settings = HaSettings {
         parent,
         masters: 2,
-        ..HaSettings::impatient(zookeeper.url())
+        ..HaSettings::new(zookeeper.url())
     };
     let scene = Scene::begin(settings, 2, &zookeeper.url()).await;
     let first = scene.cluster.until_led().await;
@@ -207,7 +207,7 @@ async fn without_a_parent_a_leader_that_was_frozen_decides_nothing_when_it_wakes
 #[tokio::test(flavor = "multi_thread")]
 async fn a_zookeeper_that_restarts_costs_no_promise() {
     let mut zookeeper = ZooKeeperServer::start().unwrap();
-    let scene = Scene::begin(HaSettings::impatient(zookeeper.url()), 2, &zookeeper.url()).await;
+    let scene = Scene::begin(HaSettings::new(zookeeper.url()), 2, &zookeeper.url()).await;
     scene
         .watch
         .note("ZooKeeper is killed and started again at once");
@@ -235,7 +235,7 @@ async fn until_nobody_decides(scene: &Scene) {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_ensemble_that_loses_its_leader_or_its_quorum_costs_no_promise() {
     let mut ensemble = Ensemble::start().unwrap();
-    let scene = Scene::begin(HaSettings::impatient(ensemble.url()), 2, &ensemble.url()).await;
+    let scene = Scene::begin(HaSettings::new(ensemble.url()), 2, &ensemble.url()).await;
     scene.watch.note("the leader of the ensemble is killed");
     let leader = ensemble.leader().unwrap();
     ensemble.servers[leader].kill();
@@ -272,7 +272,7 @@ async fn a_leader_that_is_cut_off_from_zookeeper_is_replaced_and_comes_back_as_a
     let settings = HaSettings {
         masters: 2,
         zookeeper: urls.collect(),
-        ..HaSettings::impatient(zookeeper.url())
+        ..HaSettings::new(zookeeper.url())
     };
     let scene = Scene::begin(settings, 2, &zookeeper.url()).await;
     let first = scene.cluster.until_led().await;
@@ -298,7 +298,7 @@ async fn a_short_cut_between_the_leader_and_zookeeper_changes_nothing() {
     let way = Proxy::to(([127, 0, 0, 1], zookeeper.port()).into()).await;
     let settings = HaSettings {
         zookeeper: vec![format!("127.0.0.1:{}", way.port())],
-        ..sessions(HaSettings::impatient(""), ENDLESS)
+        ..sessions(HaSettings::new(""), ENDLESS)
     };
     let scene = Scene::begin(settings, 2, &zookeeper.url()).await;
     let first = scene.cluster.until_led().await;
@@ -318,7 +318,7 @@ async fn workers_that_are_cut_off_from_their_masters_come_back() {
         masters: 2,
         fronts: true,
         more: vec!["--config".to_owned(), "worker_timeout=4000".to_owned()],
-        ..HaSettings::impatient(zookeeper.url())
+        ..HaSettings::new(zookeeper.url())
     };
     let mut scene = Scene::begin(settings, 2, &zookeeper.url()).await;
     scene.watch.network_is_cut();
@@ -359,7 +359,7 @@ async fn a_leader_whose_latch_node_is_deleted_steps_down_and_stands_anew() {
     let zookeeper = ZooKeeperServer::start().unwrap();
     let settings = HaSettings {
         masters: 2,
-        ..sessions(HaSettings::impatient(zookeeper.url()), ENDLESS)
+        ..sessions(HaSettings::new(zookeeper.url()), ENDLESS)
     };
     let scene = Scene::begin(settings, 2, &zookeeper.url()).await;
     let client = connect(&zookeeper.url()).await.unwrap();
@@ -384,7 +384,7 @@ async fn masters_that_start_before_zookeeper_lead_when_it_is_there() {
     zookeeper.kill();
     let settings = HaSettings {
         masters: 2,
-        ..HaSettings::impatient(zookeeper.url())
+        ..HaSettings::new(zookeeper.url())
     };
     let cluster = HaCluster::start(instar(), settings).await.unwrap();
     for master in 0..2 {
@@ -405,7 +405,7 @@ async fn a_master_that_is_swapped_while_it_recovers_recovers() {
     let zookeeper = ZooKeeperServer::start().unwrap();
     let settings = HaSettings {
         masters: 2,
-        ..HaSettings::impatient(zookeeper.url())
+        ..HaSettings::new(zookeeper.url())
     };
     let mut scene = Scene::begin(settings, 2, &zookeeper.url()).await;
     let first = scene.cluster.until_valid().await;
@@ -452,7 +452,7 @@ async fn a_leader_that_is_killed_in_a_swap_is_followed_by_another() {
     let zookeeper = ZooKeeperServer::start().unwrap();
     let settings = HaSettings {
         masters: 2,
-        ..sessions(HaSettings::impatient(zookeeper.url()), ENDLESS)
+        ..sessions(HaSettings::new(zookeeper.url()), ENDLESS)
     };
     let mut scene = Scene::begin(settings, 2, &zookeeper.url()).await;
     for build in ["master-consolidate", "master"] {
@@ -479,7 +479,7 @@ async fn f1_f4_a_single_master_that_is_replaced_twice_gets_all_back() {
     let zookeeper = ZooKeeperServer::start().unwrap();
     let settings = HaSettings {
         masters: 1,
-        ..HaSettings::impatient(zookeeper.url())
+        ..HaSettings::new(zookeeper.url())
     };
     let mut scene = Scene::begin(settings, 1, &zookeeper.url()).await;
     for _ in 0..2 {
@@ -496,7 +496,7 @@ async fn f1_f4_a_single_master_that_is_replaced_twice_gets_all_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn f2_f3_the_leader_of_three_is_killed_and_a_new_client_works() {
     let zookeeper = ZooKeeperServer::start().unwrap();
-    let settings = sessions(HaSettings::impatient(zookeeper.url()), ENDLESS);
+    let settings = sessions(HaSettings::new(zookeeper.url()), ENDLESS);
     let mut scene = Scene::begin(settings, 3, &zookeeper.url()).await;
     let leader = scene.cluster.until_led().await;
     scene.watch.note("SIGKILL of the host of the leader");
@@ -510,7 +510,7 @@ async fn f2_f3_the_leader_of_three_is_killed_and_a_new_client_works() {
 #[tokio::test(flavor = "multi_thread")]
 async fn f5_f6_all_masters_and_all_workers_are_replaced() {
     let zookeeper = ZooKeeperServer::start().unwrap();
-    let mut scene = Scene::begin(HaSettings::impatient(zookeeper.url()), 2, &zookeeper.url()).await;
+    let mut scene = Scene::begin(HaSettings::new(zookeeper.url()), 2, &zookeeper.url()).await;
     scene.watch.note("all masters and all workers are killed");
     for master in &mut scene.cluster.masters {
         master.kill();
@@ -540,7 +540,7 @@ async fn f5_f6_all_masters_and_all_workers_are_replaced() {
 #[tokio::test(flavor = "multi_thread")]
 async fn f7_masters_are_replaced_one_after_the_other_and_the_oldest_standby_leads_next() {
     let zookeeper = ZooKeeperServer::start().unwrap();
-    let settings = sessions(HaSettings::impatient(zookeeper.url()), ENDLESS);
+    let settings = sessions(HaSettings::new(zookeeper.url()), ENDLESS);
     let mut scene = Scene::begin(settings, 2, &zookeeper.url()).await;
     // In the order in which they stand.
     let mut line: Vec<usize> = (0..3).collect();

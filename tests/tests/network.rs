@@ -7,7 +7,7 @@
     reason = "a test fails by panicking"
 )]
 
-use fixture_probe::{AskOther, Echo, GetLog, Note, SendMany, WhoAreYou};
+use fixture_probe::{AskOther, Echo, GetLog, Note, SendMany, Spin, WhoAreYou};
 use instar_host::{EndpointRef, RpcEnv};
 use instar_tests::{ask, client, component, eventually, message, server, start};
 use tokio::io::AsyncReadExt as _;
@@ -105,6 +105,52 @@ async fn a_reference_connects_again_after_its_host_came_back() {
     .await;
     peer.shutdown().await;
     again.shutdown().await;
+}
+
+/// Whoever counts on a peer hears that it is out of reach, also who did not send just now. An endpoint that
+/// is busy hears it once, however often others try meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_cannot_be_reached_is_a_network_error_for_all_and_once_for_who_is_busy() {
+    let (host, gone) = (start(server()).await, start(server()).await);
+    let (idle, busy) = (probe(&host, "idle").await, probe(&host, "busy").await);
+    let nobody = host.reference(probe(&gone, "gone").await.address().clone());
+    let address = gone.address().unwrap();
+    gone.shutdown().await;
+    let errors = async |of: &EndpointRef| {
+        let mut lines = ask(of, &GetLog {}).await.unwrap().lines;
+        lines.retain(|line| line.starts_with(&format!("network-error {address}: ")));
+        lines.len()
+    };
+    // A turn that lasts longer than the tries, however fast this machine is.
+    let mut turns = 50_000_000;
+    let heard = loop {
+        let before = errors(&busy).await;
+        let is_busy = || host.status_of("busy").unwrap().open_calls == 1;
+        let spinning = busy.ask_abortable(message(&Spin { turns }));
+        eventually("the spinning to begin", || async {
+            is_busy().then_some(())
+        })
+        .await;
+        for _ in 0..20 {
+            assert_eq!(
+                ask(&nobody, &GetLog {}).await.unwrap_err().code(),
+                "network"
+            );
+        }
+        let was_busy = is_busy();
+        spinning.outcome().await.unwrap();
+        if was_busy {
+            break errors(&busy).await - before;
+        }
+        turns *= 4;
+    };
+    // One that was told as the turn began, and one for all that came during it.
+    assert!((1..=2).contains(&heard), "{heard}");
+    eventually("the idle one hears of more", async || {
+        (errors(&idle).await > 2).then_some(())
+    })
+    .await;
+    host.shutdown().await;
 }
 
 /// An endpoint asks one of another host, and the answer comes back to it.

@@ -353,7 +353,7 @@ impl<E: Endpoint> TestEndpoint<E> {
         self.deliver(Event::Disconnected(address.to_owned()));
     }
 
-    /// Says that a connection with a peer broke.
+    /// Says that a connection with a peer broke, or could not be made.
     pub fn network_error(&mut self, address: &str, cause: &str) {
         self.deliver(Event::NetworkError {
             address: address.to_owned(),

@@ -61,6 +61,9 @@ pub(crate) struct Endpoint {
     /// Somebody wants the endpoint at a message boundary.
     pub(super) interrupt: AtomicBool,
     notices: mpsc::UnboundedSender<Notice>,
+    /// Peers of which a network error is among the notices. However often a peer is tried in vain, an
+    /// endpoint that is busy meanwhile is told once.
+    out_of_reach: Mutex<HashSet<String>>,
     control: mpsc::UnboundedSender<Control>,
     /// One try to replace the code at a time.
     pub(super) swapping: tokio::sync::Mutex<()>,
@@ -106,7 +109,7 @@ impl Counters {
 }
 
 /// Something that reaches the endpoint beside its inbox. Bounded by what the endpoint itself asked
-/// for (open asks) and by the connections of the host.
+/// for (open asks), by the connections of the host, and by the peers that are out of reach.
 #[derive(Debug)]
 pub(crate) enum Notice {
     /// The outcome of an ask.
@@ -129,7 +132,7 @@ pub(crate) enum Notice {
     Connected(String),
     /// A connection went down.
     Disconnected(String),
-    /// A connection broke.
+    /// A connection broke, or could not be made.
     NetworkError {
         /// The peer.
         address: String,
@@ -305,6 +308,7 @@ impl Endpoint {
             ended: watch::Sender::default(),
             interrupt: AtomicBool::new(false),
             notices,
+            out_of_reach: Mutex::default(),
             control,
             swapping: tokio::sync::Mutex::default(),
             started: Instant::now(),
@@ -349,7 +353,17 @@ impl Endpoint {
     /// Tells the endpoint something that is no message. What comes after its end is dropped: the
     /// asks that an answer could belong to ended with it.
     pub(crate) fn notify(&self, notice: Notice) {
+        if let Notice::NetworkError { address, .. } = &notice
+            && !lock(&self.out_of_reach).insert(address.clone())
+        {
+            return;
+        }
         let _ = self.notices.send(notice);
+    }
+
+    /// A network error is among the notices no longer.
+    pub(super) fn tells_of(&self, address: &str) {
+        lock(&self.out_of_reach).remove(address);
     }
 
     /// Notes what the instance uses that counts from now on.

@@ -360,7 +360,10 @@ impl Runner {
             Notice::Failed(error) => Some(Event::Error(error)),
             Notice::Connected(peer) => Some(Event::Connected(peer)),
             Notice::Disconnected(peer) => Some(Event::Disconnected(peer)),
-            Notice::NetworkError { address, cause } => Some(Event::NetworkError { address, cause }),
+            Notice::NetworkError { address, cause } => {
+                self.endpoint.tells_of(&address);
+                Some(Event::NetworkError { address, cause })
+            }
         }
     }
 
@@ -793,7 +796,7 @@ impl Runner {
         tokio::select! {
             biased;
             Some(control) = self.control.recv() => self.obey(control).await,
-            Some(_) = self.notices.recv() => {}
+            Some(notice) = self.notices.recv() => drop(self.event_of(notice)),
             () = changed(&mut self.stands.changes) => {}
             Some(posted) = self.queue.take() => self.refuse(posted, &error),
         }

@@ -88,8 +88,9 @@ pub trait Incoming: Send + Sync + 'static {
     /// message.
     fn disconnected(&self, peer: &Location);
 
-    /// A connection broke, rather than being closed by either side. At most once per connection,
-    /// before [`Incoming::disconnected`].
+    /// A connection broke, rather than being closed by either side: at most once per connection,
+    /// before [`Incoming::disconnected`]. Or one that was needed for a message could not be made: once
+    /// per try, after the messages that waited for it failed.
     fn network_error(&self, peer: &Location, cause: &str);
 
     /// Opens what this host serves as `path`, or says why it does not. The path comes from a peer:

@@ -190,8 +190,13 @@ async fn dial(shared: Arc<Shared>, outbox: Arc<Outbox>, address: RpcAddress) {
         }
         Err(cause) => {
             tracing::warn!(peer = %address, cause, "no connection");
-            let peer = address.to_string();
-            give_up(&shared, &outbox, &RpcError::Network { peer, cause });
+            let error = RpcError::Network {
+                peer: address.to_string(),
+                cause: cause.clone(),
+            };
+            give_up(&shared, &outbox, &error);
+            // Whoever counted on that peer learns that it is out of reach, and not only who just sent.
+            shared.incoming.network_error(&outbox.peer, &cause);
         }
     }
 }

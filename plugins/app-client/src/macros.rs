@@ -4,8 +4,8 @@
 
 /// Appends the handlers of an application's client to an endpoint that is a [`crate::Listener`].
 ///
-/// `on_disconnected`, `on_network_error` and `on_stop` are among them; a driver that wants to know of
-/// lost connections has [`crate::Listener::peer_disconnected`].
+/// `on_disconnected` and `on_stop` are among them; a driver that wants to know of lost connections has
+/// [`crate::Listener::peer_disconnected`].
 #[macro_export]
 macro_rules! client {
     ($(#[$attribute:meta])* impl $driver:ident { $($own:tt)* }) => {
@@ -125,17 +125,6 @@ macro_rules! client {
                 address: ::std::string::String,
             ) -> ::core::result::Result<(), $crate::sdk::Failure> {
                 $crate::listener::disconnected(self, ctx, &address)
-            }
-
-            #[on_network_error]
-            fn app_network_error(
-                &mut self,
-                _ctx: &mut $crate::sdk::Context,
-                address: ::std::string::String,
-                cause: ::std::string::String,
-            ) -> ::core::result::Result<(), $crate::sdk::Failure> {
-                $crate::log::warn!("no connection with {address}: {cause}");
-                Ok(())
             }
 
             #[on_stop]

@@ -434,6 +434,18 @@ impl Master {
         self.turn(ctx, |core, _| core.disconnected(&address))
     }
 
+    // A host that cannot be reached is gone, as one is whose connection ended. One that led before may
+    // have known it, and this master never had a connection with it.
+    #[on_network_error]
+    fn network_error(
+        &mut self,
+        ctx: &mut Context,
+        address: String,
+        _cause: String,
+    ) -> Result<(), Failure> {
+        self.turn(ctx, |core, _| core.disconnected(&address))
+    }
+
     #[on_error]
     fn error(&mut self, ctx: &mut Context, cause: Failure) -> Result<(), Failure> {
         // What this instance believes was neither kept nor sent. The next one begins with what was.

@@ -70,18 +70,18 @@ async fn the_next_use_after_a_restart_of_the_peer_makes_a_new_connection() {
 }
 
 #[tokio::test]
-async fn messages_to_a_host_that_cannot_be_reached_fail_aloud_and_without_events() {
+async fn messages_to_a_host_that_cannot_be_reached_fail_aloud_and_it_is_a_network_error() {
     let (gone, to) = stranger().await;
     drop(gone);
     let client = Host::client().await;
     client.send(&to, "notes", note(1)).unwrap();
     let outcome = client.ask(&to, "echo", "").await;
     assert_eq!(outcome.unwrap_err().code(), "network");
-    until("the message", || !client.recorder.events().is_empty()).await;
+    until("both", || client.recorder.events().len() == 2).await;
     let events = client.recorder.events();
     assert!(
-        matches!(&events[..], [Event::Undeliverable { endpoint, kind, reason }]
-            if endpoint == "notes" && kind == "test.Note" && reason.code() == "network"),
+        matches!(&events[..], [Event::Undeliverable { endpoint, kind, reason }, Event::NetworkError(peer, _)]
+            if endpoint == "notes" && kind == "test.Note" && reason.code() == "network" && *peer == to),
         "{events:?}"
     );
     assert!(client.transport.connections().is_empty());

@@ -134,7 +134,13 @@ async fn ask_a_stranger(words: &[u8]) -> String {
     socket.write_all(words).await.unwrap();
     let error = soon(asked).await.unwrap().unwrap_err();
     assert_eq!(error.code(), "network");
-    assert!(client.recorder.events().is_empty());
+    until("the event", || !client.recorder.events().is_empty()).await;
+    let events = client.recorder.events();
+    assert!(
+        matches!(&events[..], [Event::NetworkError(peer, cause)]
+            if *peer == to && error.to_string().contains(cause)),
+        "{events:?}"
+    );
     error.to_string()
 }
 

@@ -77,6 +77,10 @@ pub trait MasterUnderTest {
     /// It leads when this returns. Peers stay.
     fn restart(&mut self);
 
+    /// As [`MasterUnderTest::restart`], but the peer `host` is gone for good while there is no master, and
+    /// the new one finds out.
+    fn restart_without(&mut self, host: u16);
+
     /// Another instance of the master takes over its state.
     fn swap(&mut self);
 

@@ -111,6 +111,12 @@ impl MasterUnderTest for Native {
             .collect()
     }
 
+    fn restart_without(&mut self, host: u16) {
+        self.restart();
+        self.endpoint()
+            .network_error(&address(host), "connection refused");
+    }
+
     fn disconnect(&mut self, host: u16) {
         self.endpoint().disconnected(&address(host));
     }

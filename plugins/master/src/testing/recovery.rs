@@ -257,6 +257,18 @@ pub fn who_is_disconnected_is_not_waited_for(master: &mut impl MasterUnderTest) 
     assert_eq!(status(master), RecoveryState::Alive);
 }
 
+/// Nor is who cannot be reached: there is no connection of which the end could be noticed.
+pub fn who_is_gone_when_another_master_comes_is_not_waited_for(master: &mut impl MasterUnderTest) {
+    let Cluster { worker, app, .. } = cluster(master, &[KEPT]);
+    master.restart_without(worker.peer.host);
+    app.acknowledges(master);
+    let state = wait_until(master, "recovery is over", |state| {
+        state.status == RecoveryState::Alive
+    });
+    assert_eq!(state.workers[0].state, WorkerState::Dead);
+    assert_eq!(app.state(master), ApplicationState::Waiting);
+}
+
 /// Complaint 8: an application runs exactly if it has an executor.
 pub fn an_application_without_executors_waits_after_recovery(master: &mut impl MasterUnderTest) {
     master.start(&[KEPT]).unwrap();

@@ -130,6 +130,7 @@ macro_rules! rules_of_masters {
                 an_application_that_registers_again_during_recovery_has_answered,
                 what_does_not_answer_is_given_up_when_the_time_is_over,
                 who_is_disconnected_is_not_waited_for,
+                who_is_gone_when_another_master_comes_is_not_waited_for,
                 an_application_without_executors_waits_after_recovery,
                 queued_drivers_are_queued_again,
                 drivers_that_nobody_runs_any_more_are_relaunched_or_over,
