@@ -5,7 +5,7 @@
 //! At the end:
 //! 1. **One decides.** Each promise is an entry in ZooKeeper, and the number of the change that wrote it is
 //!    the truth about when. It must lie within the time in which the latch node of the master that promised
-//!    was the first one. So two masters that decide at the same time are found, however short that was, and
+//!    was the first one; of a worker that a master says it knew already, that of any master. So two masters that decide at the same time are found, however short that was, and
 //!    so is a write of one that led before.
 //! 2. **Nothing is lost.** What was promised is listed by the master that leads.
 //! 3. **At most once.** No driver runs twice, and none is launched again, unless its worker was lost on
@@ -308,8 +308,12 @@ impl Watch {
 
     /// Rule 1.
     async fn one_decides(&self, workers: &[Promise], drivers: &[Driver], wrong: &mut Vec<String>) {
-        let workers = workers.iter().map(|w| (format!("worker_{}", w.id), &w.by));
-        let drivers = drivers.iter().map(|d| (format!("driver_{}", d.id), &d.by));
+        let workers = workers
+            .iter()
+            .map(|w| (format!("worker_{}", w.id), &w.by, w.known));
+        let drivers = drivers
+            .iter()
+            .map(|d| (format!("driver_{}", d.id), &d.by, false));
         let promises: Vec<_> = workers.chain(drivers).collect();
         let written = match entries(&self.zookeeper, &format!("{}/master_status", self.dir)).await {
             Ok(written) => written,
@@ -324,7 +328,7 @@ impl Watch {
             anew.entry(entry).or_default().push(promise.by);
         }
         let latch = lock(&self.latch);
-        for (entry, by) in promises {
+        for (entry, by, known) in promises {
             let Some(change) = written.get(&entry) else {
                 // A driver that was launched anew has another id; its marker was looked for.
                 if entry.starts_with("worker_") {
@@ -335,6 +339,10 @@ impl Watch {
             // Of a worker that was taken off the list the entry is that of a later promise.
             let later = anew.get(&entry).into_iter().flatten();
             if later.clone().any(|by| latch.led(by, *change).is_ok()) {
+                continue;
+            }
+            let mut masters = self.masters.iter();
+            if known && masters.any(|(_, master)| latch.led(&master.location, *change).is_ok()) {
                 continue;
             }
             if let Err(reason) = latch.led(by, *change) {

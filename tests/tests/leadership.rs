@@ -19,9 +19,11 @@ use instar_host::endpoint::SwapError;
 use instar_host::endpoint::record::SwapOutcome;
 use instar_host::endpoint::settings::EndpointSettings;
 use instar_host::endpoint::status::{EndpointState, Metric, Role};
-use instar_host::{ElectionSettings, EndpointRef, RpcEnv, RpcError, RpcSettings};
+use instar_host::zookeeper::ZooKeeperSettings;
+use instar_host::{ElectionSettings, EndpointRef, RpcEnv, RpcError, RpcSettings, StoreSettings};
 use instar_sdk::leadership::{ElectedLeader, RevokedLeadership};
-use instar_tests::{ask, client, component, eventually, message, server, start};
+use instar_tests::zookeeper::free_ports;
+use instar_tests::{DEADLINE, ask, client, component, eventually, message, server, start};
 use tokio::task::JoinHandle;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -939,4 +941,60 @@ async fn nobody_but_the_host_can_tell_it() {
     assert!(host.heard().await.is_empty());
     peer.shutdown().await;
     host.env.shutdown().await;
+}
+
+/// A store in a ZooKeeper of which no server answers, though another process proves that this one leads.
+fn store_out_of_reach() -> RpcSettings {
+    let [nobody] = free_ports().unwrap();
+    let zookeeper = ZooKeeperSettings {
+        url: format!("127.0.0.1:{nobody}"),
+        session_timeout: Duration::from_secs(1),
+        ..ZooKeeperSettings::default()
+    };
+    RpcSettings {
+        store: Some(StoreSettings::ZooKeeper(zookeeper)),
+        ..server()
+    }
+}
+
+fn keeping(text: &str) -> Decide {
+    Decide {
+        persist: text.to_owned(),
+        ..noting(text, 1)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_whose_writes_are_not_done_makes_way_for_another() {
+    let host = Host::start_with(store_out_of_reach(), |_| {}).await;
+    host.elect();
+    host.hears(&["elected 1"]).await;
+    let asked = host.decide(keeping("a"));
+    eventually("it resigns", || async {
+        (host.election.wishes().borrow().resigned == 1).then_some(())
+    })
+    .await;
+    // As an agent does then.
+    host.election.end();
+    refused(asked).await;
+    host.hears(&["elected 1", "revoked"]).await;
+    host.env.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_stops_does_not_wait_for_ever_for_writes_that_are_not_done() {
+    let drain = |settings: &mut EndpointSettings| settings.limits.drain = Duration::from_millis(1);
+    let host = Host::start_with(store_out_of_reach(), drain).await;
+    host.elect();
+    host.hears(&["elected 1"]).await;
+    let turns = host.turns();
+    let asked = host.decide(keeping("a"));
+    eventually("it was decided", || async {
+        (host.turns() > turns).then_some(())
+    })
+    .await;
+    let stopped = tokio::time::timeout(DEADLINE, host.env.shutdown()).await;
+    stopped.expect("it stops, whatever waits");
+    let error = asked.await.unwrap().unwrap_err();
+    assert_eq!(error.code(), "persistence", "{error}");
 }

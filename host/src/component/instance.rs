@@ -620,11 +620,14 @@ impl HostState {
     }
 
     /// Hands on the effects of the turns so far. What has to wait is kept. False where it waits for
-    /// room: then no further turn begins. The disk is no reason, so that turns share a commit.
+    /// room: then no further turn begins. The disk is no reason, so that turns share a commit; but writes
+    /// that the store has not taken are, as those of the next turn would come before them.
     pub(super) fn commit(&mut self) -> bool {
         if !self.writes.is_empty() {
             self.enlist();
         }
+        let is_write = |effect: &Effect| matches!(effect, Effect::Persist(_));
+        let untaken = self.effects.iter().any(is_write);
         if self.held.is_empty() {
             if self.effects.is_empty() || self.surroundings.commit(&mut self.effects) {
                 return true;
@@ -637,7 +640,7 @@ impl HostState {
             }
         }
         let waits_for_disk = matches!(self.held.front(), Some(Effect::WhenDurable { .. }));
-        waits_for_disk && self.written < TURN_BYTES_MAX
+        waits_for_disk && !untaken && self.written < TURN_BYTES_MAX
     }
 
     /// Hands what the turn wrote to the store.

@@ -18,6 +18,16 @@ use uuid::Uuid;
 
 use super::leadership::{Candidate, Participant};
 
+/// Of so many who stand people see what they say. Of the others it is not read: whoever has the right to stand
+/// can make any number of nodes.
+pub(super) const PARTICIPANTS_MAX: usize = 64;
+
+/// Longest name of a node that people see as it is, in characters. Ours have 57.
+const NAME_MAX: usize = 128;
+
+/// Largest data that is taken for what one of us says, in bytes.
+const DATA_BYTES_MAX: usize = 8 << 10;
+
 /// What stands before the number.
 const MARK: &str = "latch-";
 
@@ -147,13 +157,13 @@ pub(crate) fn place(line: &[String], own: &str) -> Place {
     }
 }
 
-/// What those in a line say of themselves, as far as that is known.
+/// What the first in a line say of themselves, as far as that is known. For people, and of a bounded size.
 pub(crate) fn participants(
     line: &[String],
     known: &HashMap<String, Option<Candidate>>,
 ) -> Vec<Participant> {
-    let each = line.iter().map(|node| Participant {
-        node: node.clone(),
+    let each = line.iter().take(PARTICIPANTS_MAX).map(|node| Participant {
+        node: node.chars().take(NAME_MAX).collect(),
         candidate: known.get(node).cloned().flatten(),
     });
     each.collect()
@@ -166,13 +176,21 @@ pub(crate) fn data_of(candidate: &Candidate) -> Vec<u8> {
 
 /// What a node says; none where it is not what one of us says.
 pub(crate) fn candidate_of(data: &[u8]) -> Option<Candidate> {
+    if data.len() > DATA_BYTES_MAX {
+        return None;
+    }
     serde_json::from_slice(data).ok()
 }
 
 /// Whether one who stands may write anew into its own node. A one-shot watch of whoever is behind it fires then. We
 /// set ours anew; Curator does not, and would never learn that the node is gone.
-pub(crate) fn may_rewrite(others: &[Participant]) -> bool {
-    others.iter().all(|other| other.candidate.is_some())
+pub(crate) fn may_rewrite(
+    line: &[String],
+    own: &str,
+    known: &HashMap<String, Option<Candidate>>,
+) -> bool {
+    let mut others = line.iter().filter(|node| *node != own);
+    others.all(|other| known.get(other).is_some_and(Option::is_some))
 }
 
 #[cfg(test)]
@@ -261,13 +279,29 @@ mod tests {
 
     #[test]
     fn nobody_writes_into_a_node_that_a_stranger_may_watch() {
-        let participant = |candidate: Option<Candidate>| Participant {
-            node: String::new(),
-            candidate,
+        let line = names(&["own", "ours"]);
+        let ours = ("ours".to_owned(), Some(Candidate::default()));
+        let mut known = HashMap::from([ours]);
+        assert!(may_rewrite(&line[..1], "own", &known));
+        assert!(may_rewrite(&line, "own", &known));
+        known.insert("stranger".to_owned(), None);
+        for stranger in ["stranger", "nobody read it yet"] {
+            let line = names(&["own", "ours", stranger]);
+            assert!(!may_rewrite(&line, "own", &known), "{stranger}");
+        }
+    }
+
+    #[test]
+    fn what_people_see_is_bounded_whatever_others_make() {
+        let long = format!("{}-latch-0000000001", "x".repeat(10_000));
+        let line: Vec<_> = std::iter::repeat_n(long.clone(), 10_000).collect();
+        let shown = participants(&line, &HashMap::new());
+        assert_eq!(shown.len(), PARTICIPANTS_MAX);
+        assert!(shown.iter().all(|shown| shown.node.len() == NAME_MAX));
+        let large = Candidate {
+            id: "x".repeat(DATA_BYTES_MAX),
+            ..Candidate::default()
         };
-        let ours = participant(Some(Candidate::default()));
-        assert!(may_rewrite(&[]));
-        assert!(may_rewrite(std::slice::from_ref(&ours)));
-        assert!(!may_rewrite(&[ours, participant(None)]));
+        assert_eq!(candidate_of(&data_of(&large)), None);
     }
 }

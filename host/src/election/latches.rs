@@ -11,7 +11,7 @@ use tokio_util::task::TaskTracker;
 
 use super::latch::{FromLatch, ToLatch};
 use super::leadership::Leadership;
-use super::{Elections, agent, latch_task};
+use super::{Elections, agent, ended, latch_task};
 use crate::zookeeper::paths::Paths;
 use crate::zookeeper::session::Session;
 use crate::zookeeper::{ZooKeeperError, ZooKeeperSettings};
@@ -88,8 +88,7 @@ impl Elections for Latches {
     fn close(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(async {
             self.stop.cancel();
-            self.tasks.close();
-            self.tasks.wait().await;
+            ended(&self.tasks).await;
             self.session.close().await;
         })
     }

@@ -7,6 +7,10 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
 
 use self::leadership::Leadership;
 
@@ -27,6 +31,8 @@ mod latches;
 pub(crate) mod parent;
 
 mod pipe;
+
+mod standing;
 
 pub(crate) mod under_parent;
 
@@ -62,5 +68,16 @@ impl Elections for Alone {
 
     fn close(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(std::future::ready(()))
+    }
+}
+
+/// How long the tasks of an election may take to end: ZooKeeper may be away, or a parent process frozen.
+const ENDED_WITHIN: Duration = Duration::from_secs(6);
+
+/// Waits until tasks that were told to end have ended, within a bound.
+async fn ended(tasks: &TaskTracker) {
+    tasks.close();
+    if timeout(ENDED_WITHIN, tasks.wait()).await.is_err() {
+        tracing::warn!("the election has not ended within {ENDED_WITHIN:?}: it is left behind");
     }
 }

@@ -19,7 +19,7 @@ use tokio_util::task::TaskTracker;
 use super::latch::{FromLatch, ToLatch};
 use super::latches::{CHANNEL, MODE};
 use super::leadership::Leadership;
-use super::{Elections, agent, pipe};
+use super::{Elections, agent, ended, pipe};
 use crate::zookeeper::ZooKeeperSettings;
 use crate::zookeeper::request::within;
 use crate::zookeeper::session::{Session, SessionState};
@@ -81,7 +81,13 @@ impl UnderParent {
         tell: mpsc::Sender<FromLatch>,
     ) {
         let mut node = None;
-        while let Some(news) = told.recv().await {
+        loop {
+            let news = tokio::select! {
+                news = told.recv() => news,
+                // The agent has ended: as it was told to, or because nothing goes to the parent any more.
+                () = tell.closed() => None,
+            };
+            let Some(news) = news else { break };
             match &news {
                 FromLatch::Leads { node: led, .. } => node = Some(led.clone()),
                 FromLatch::Stands { .. } | FromLatch::Lost { .. } | FromLatch::Withdrawn => {
@@ -169,8 +175,7 @@ impl Elections for UnderParent {
                     .unwrap_or_else(PoisonError::into_inner)
                     .take(),
             );
-            self.tasks.close();
-            self.tasks.wait().await;
+            ended(&self.tasks).await;
         })
     }
 }

@@ -5,19 +5,22 @@
 //! Invariants
 //! 1. What a turn does after it persisted happens when its writes are durable, or not at all.
 //! 2. Nobody waits for ever for what did not happen: callers and the endpoint itself are told.
+//! 3. A leader that cannot write, though it leads for certain, makes way for one that may.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use super::handle::{Endpoint, Notice, lock};
-use super::leading::changed;
+use super::leading::{changed, sleep_until};
 use super::ledger::OpenAsk;
-use super::runner::Runner;
+use super::runner::{Life, Runner};
 use crate::clock::Stretch;
 use crate::component::effect::Effect;
 use crate::election::leadership::Certainty;
 use crate::error::RpcError;
-use crate::store::EndpointStore;
+use crate::store::{EndpointStore, failure};
 
 impl Endpoint {
     /// The store of the host, as this endpoint sees it.
@@ -136,8 +139,9 @@ impl Runner {
         matches!(self.blocked.front(), Some(Effect::WhenDurable { .. }))
     }
 
-    /// Waits for the disk, or for an order.
+    /// Waits for the disk, for an order, or until the time to stop is over.
     pub(super) async fn wait_for_disk(&mut self) {
+        let (stop, resigns) = (self.stops_at(), self.resigns_at());
         let Some(Effect::WhenDurable { ticket, .. }) = self.blocked.front_mut() else {
             return;
         };
@@ -146,30 +150,95 @@ impl Runner {
             Some(control) = self.control.recv() => return self.obey(control).await,
             () = changed(&mut self.stands.changes) => return,
             outcome = ticket.wait() => outcome,
+            () = sleep_until(stop) => Err(too_late()),
+            () = sleep_until(resigns) => return self.make_way(),
         };
-        self.endpoint.written(&mut self.blocked, outcome);
+        self.are_written(outcome);
         self.endpoint.carry_out(&mut self.blocked);
     }
 
     /// Waits until all that was written is durable, and carries out what there is room for. Waits no
-    /// longer where it is in doubt whether that counts: what waits then goes on waiting.
+    /// longer where it is in doubt whether that counts: what waits then goes on waiting. Where the time to
+    /// stop is over, what waits is given up.
     pub(super) async fn become_durable(&mut self) {
         let endpoint = Arc::clone(&self.endpoint);
+        let stop = self.stops_at();
         let mut durable = VecDeque::new();
-        while let Some(effect) = self.blocked.front_mut() {
-            if let Effect::WhenDurable { ticket, .. } = effect {
-                let outcome = tokio::select! {
+        loop {
+            let resigns = self.resigns_at();
+            let outcome = match self.blocked.front_mut() {
+                None => break,
+                Some(Effect::WhenDurable { ticket, .. }) => tokio::select! {
                     biased;
                     outcome = ticket.wait() => outcome,
                     () = endpoint.election.not_certain() => break,
-                };
-                self.endpoint.written(&mut self.blocked, outcome);
-            } else {
-                durable.extend(self.blocked.pop_front());
-            }
+                    () = sleep_until(stop) => Err(too_late()),
+                    () = sleep_until(resigns) => {
+                        self.make_way();
+                        continue;
+                    }
+                },
+                Some(_) => {
+                    durable.extend(self.blocked.pop_front());
+                    continue;
+                }
+            };
+            self.are_written(outcome);
         }
         durable.append(&mut self.blocked);
         self.blocked = durable;
         self.endpoint.carry_out(&mut self.blocked);
     }
+
+    fn are_written(&mut self, outcome: Result<(), RpcError>) {
+        self.stands.writes_wait = None;
+        self.endpoint.written(&mut self.blocked, outcome);
+    }
+
+    /// Gives up what is not durable yet: there is no time left to wait.
+    pub(super) fn give_up_writes(&mut self) {
+        while self.waits_for_disk() {
+            self.are_written(Err(too_late()));
+            self.endpoint.carry_out(&mut self.blocked);
+        }
+    }
+
+    fn stops_at(&self) -> Option<Instant> {
+        match self.life {
+            Life::Stopping { deadline, .. } => Some(deadline),
+            _ => None,
+        }
+    }
+
+    /// When it makes way, unless its writes are done before: only time counts in which it leads for certain.
+    fn resigns_at(&mut self) -> Option<Instant> {
+        let election = &self.endpoint.election;
+        let fenced = election.fence().is_some() && election.gate() == Certainty::Certain;
+        if !fenced || !self.waits_for_disk() {
+            self.stands.writes_wait = None;
+            return None;
+        }
+        let patience = self.endpoint.store().ok()?.patience()?;
+        let since = self.stands.writes_wait.get_or_insert_with(Instant::now);
+        Some(*since + patience)
+    }
+
+    /// It leads, and cannot write: another one may.
+    fn make_way(&mut self) {
+        let endpoint = self.endpoint.name();
+        let waited = self.stands.writes_wait.take().map(|since| since.elapsed());
+        tracing::error!(
+            endpoint,
+            ?waited,
+            "leads for certain, and its writes are not done: it resigns, so that another one may lead"
+        );
+        self.endpoint.election.resign();
+    }
+}
+
+/// Why a write that waits is given up.
+fn too_late() -> RpcError {
+    failure(
+        "the time to stop was over before it was known to be durable; it may be durable all the same",
+    )
 }

@@ -91,6 +91,8 @@ pub(super) struct Stands {
     pub(super) changes: Option<watch::Receiver<u64>>,
     /// Since when it is in doubt, if it is.
     doubt: Option<Instant>,
+    /// Since when what it wrote first waits, in a term that is certain.
+    pub(super) writes_wait: Option<Instant>,
 }
 
 /// True for what only an instance is told that is to be told it: it is not handed to another.
@@ -242,7 +244,7 @@ pub(super) async fn changed(changes: &mut Option<watch::Receiver<u64>>) {
     std::future::pending().await
 }
 
-async fn sleep_until(until: Option<Instant>) {
+pub(super) async fn sleep_until(until: Option<Instant>) {
     match until {
         Some(until) => tokio::time::sleep_until(until).await,
         None => std::future::pending().await,

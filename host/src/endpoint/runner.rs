@@ -847,6 +847,7 @@ impl Runner {
         let error = self.endpoint.inbox.stopped();
         self.queue.close();
         self.give_up_doubt();
+        self.give_up_writes();
         self.send_what_has_room();
         self.leave_election();
         self.answer_queued(&error);

@@ -14,6 +14,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
@@ -168,6 +169,15 @@ impl EndpointStore {
         }
     }
 
+    /// For how long a write of one that leads for certain may wait, before it had better make way for another;
+    /// none where nobody else could write.
+    pub(crate) fn patience(&self) -> Option<Duration> {
+        match &self.store.backend {
+            Backend::File(_) => None,
+            Backend::ZooKeeper(store) => Some(store.patience()),
+        }
+    }
+
     /// What it costs of a turn's bytes to write a value of this size.
     fn cost(&self, name: &str, size: usize) -> usize {
         match &self.store.backend {
@@ -228,7 +238,7 @@ impl std::fmt::Debug for EndpointStore {
 }
 
 /// The failure of a write or a read.
-fn failure(reason: &str) -> RpcError {
+pub(crate) fn failure(reason: &str) -> RpcError {
     RpcError::Failed {
         code: PERSISTENCE.to_owned(),
         text: format!("the store of this host: {reason}"),

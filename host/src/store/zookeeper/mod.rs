@@ -41,7 +41,10 @@ mod tag;
 mod task;
 
 /// How long who reads waits for servers, and for what was written before.
-const READ_PATIENCE: Duration = Duration::from_secs(10);
+const READ_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long reading may take in all: less than a turn, which would be taken for one that does not end.
+const READ_LIMIT: Duration = Duration::from_secs(7);
 
 /// Between two tries to read.
 const READ_PAUSE: Duration = Duration::from_millis(50);
@@ -157,6 +160,11 @@ impl ZooKeeperStore {
         self.session.close().await;
     }
 
+    /// See [`super::EndpointStore::patience`].
+    pub(super) fn patience(&self) -> Duration {
+        self.session.timeout()
+    }
+
     /// What a write costs of what a turn may have.
     pub(super) fn cost(&self, endpoint: &str, name: &str, value: usize) -> usize {
         let path = self.chroot + self.paths.entry(endpoint, name).len();
@@ -265,6 +273,10 @@ impl ZooKeeperStore {
         tokio::select! {
             biased;
             read = reading => read,
+            () = tokio::time::sleep(READ_LIMIT) => Err(failure(&format!(
+                "ZooKeeper at {}: the entries are not read within {READ_LIMIT:?}",
+                self.servers
+            ))),
             () = self.stop.cancelled() => Err(failure("it is closed")),
         }
     }

@@ -146,6 +146,7 @@ impl Task {
                 self.obey(order);
             }
             let (place, acls) = (&self.place, self.session.acls());
+            let patience = self.session.timeout();
             loop {
                 let known = lock(&self.shared.known);
                 let durable = |name: &str| known.kept.is_durable(&place.endpoint, name);
@@ -153,7 +154,7 @@ impl Task {
                     break;
                 };
                 drop(known);
-                on_their_way.push_back(send(client, place, group, &acls));
+                on_their_way.push_back(send(client, place, group, &acls, patience));
             }
             let Some(first) = on_their_way.front_mut() else {
                 return Ok(());
@@ -360,8 +361,15 @@ impl Task {
     }
 }
 
-/// Makes a commit into a future, which is on its way from now on.
-fn send<'c>(client: &'c Client, place: &Place, group: &Group, acls: &Acls<'_>) -> OnItsWay<'c> {
+/// Makes a commit into a future, which is on its way from now on. `patience`: its outcome is unknown where it is
+/// not answered within this time after those before it.
+fn send<'c>(
+    client: &'c Client,
+    place: &Place,
+    group: &Group,
+    acls: &Acls<'_>,
+    patience: Duration,
+) -> OnItsWay<'c> {
     let mut writer = client.new_multi_writer();
     let fence = match group.turns.first() {
         Some(turn) => Arc::clone(&turn.fence),
@@ -383,9 +391,12 @@ fn send<'c>(client: &'c Client, place: &Place, group: &Group, acls: &Acls<'_>) -
         .collect();
     let folder = place.folder.clone();
     Box::pin(async move {
-        match commit.await {
-            Ok(_) => Answer::Done,
-            Err(error) => understand(error, &folder, &fence, |operation| {
+        match tokio::time::timeout(patience, commit).await {
+            Err(_) => Answer::Unknown {
+                reason: format!("no answer within {patience:?}"),
+            },
+            Ok(Ok(_)) => Answer::Done,
+            Ok(Err(error)) => understand(error, &folder, &fence, |operation| {
                 let (name, size) = (names.get(operation)?, sizes.get(operation)?);
                 Some(format!("node {folder}/{name} ({size} bytes)"))
             }),
