@@ -5,8 +5,9 @@
 //! At the end:
 //! 1. **One decides.** Each promise is an entry in ZooKeeper, and the number of the change that wrote it is
 //!    the truth about when. It must lie within the time in which the latch node of the master that promised
-//!    was the first one; of a worker that a master says it knew already, that of any master. So two masters that decide at the same time are found, however short that was, and
-//!    so is a write of one that led before.
+//!    was the first one; of a worker that a master says it knew already, that of any master. So two masters
+//!    that promise something at the same time are found, however short that was, and so is a write of one that
+//!    led before. What is answered without a write is not seen here; tests ask for it.
 //! 2. **Nothing is lost.** What was promised is listed by the master that leads.
 //! 3. **At most once.** No driver runs twice, and none is launched again, unless its worker was lost on
 //!    purpose.

@@ -35,7 +35,7 @@ const EACH: Duration = Duration::from_millis(10);
 const ANSWER: Duration = Duration::from_secs(2);
 
 /// The longest session; the shortest is two ticks.
-pub const LONGEST_SESSION: Duration = Duration::from_secs(60);
+pub const LONGEST_SESSION: Duration = Duration::from_secs(180);
 
 /// Sessions are as exact as this.
 pub const TICK: Duration = Duration::from_millis(200);

@@ -180,6 +180,9 @@ async fn frozen(part: Part, parent: bool) {
     scene.until_led_by_another_than(&[first]).await;
     scene.watch.note("SIGCONT");
     send(Signal::Continue, &ids).unwrap();
+    for _ in 0..30 {
+        assert!(!scene.cluster.decides(first).await, "it led before");
+    }
     scene.watch.until_promised(10).await;
     scene.ends_well().await;
 }

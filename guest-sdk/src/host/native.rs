@@ -235,6 +235,9 @@ pub(crate) fn unpersist(name: &str) -> Result<(), Failure> {
 
 pub(crate) fn read_persisted(prefix: &str) -> Result<Vec<(String, Vec<u8>)>, Failure> {
     with(|host| {
+        if let Some(failure) = &host.read_failure {
+            return Err(failure.clone());
+        }
         let values = host.persisted.iter();
         let wanted = values.filter(|(name, _)| name.starts_with(prefix));
         Ok(wanted

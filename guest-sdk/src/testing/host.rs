@@ -29,6 +29,8 @@ pub(crate) struct TestHost {
     pub(crate) ask_failure: Option<Failure>,
     /// What persisting fails with.
     pub(crate) store_failure: Option<Failure>,
+    /// What reading what was persisted fails with.
+    pub(crate) read_failure: Option<Failure>,
     pub(crate) persisted: BTreeMap<String, Bytes>,
     pub(crate) files: BTreeMap<String, Vec<u8>>,
     pub(crate) stopped: bool,

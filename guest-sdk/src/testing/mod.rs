@@ -414,6 +414,11 @@ impl<E: Endpoint> TestEndpoint<E> {
         self.host.borrow_mut().store_failure = failure;
     }
 
+    /// What reading what was persisted fails with from now on; `None`: it works.
+    pub fn set_read_failure(&self, failure: Option<Failure>) {
+        self.host.borrow_mut().read_failure = failure;
+    }
+
     /// Takes the lines that were logged.
     pub fn log(&mut self) -> Vec<LogLine> {
         std::mem::take(&mut self.host.borrow_mut().log)

@@ -13,11 +13,11 @@ use super::parent::{HeldLatch, hold_latch};
 use super::under_parent::UnderParent;
 use super::{ElectionSettings, Elections};
 use crate::zookeeper::ZooKeeperSettings;
-use crate::zookeeper::tests::server::ZooKeeperServer;
+use crate::zookeeper::tests::server::{LONGEST_SESSION, ZooKeeperServer};
 use crate::zookeeper::tests::{DEADLINE, settings};
 
-/// Longer than any test here takes: no session is over by itself.
-const SESSION: Duration = Duration::from_secs(60);
+/// No session is over by itself.
+const SESSION: Duration = LONGEST_SESSION;
 
 const MASTER: &str = "Master";
 

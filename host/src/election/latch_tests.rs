@@ -12,7 +12,7 @@ use super::latch::{self, FromLatch, ToLatch};
 use super::latch_task::run;
 use super::leadership::{Candidate, Participant};
 use crate::zookeeper::session::Session;
-use crate::zookeeper::tests::server::{Ensemble, ZooKeeperServer};
+use crate::zookeeper::tests::server::{Ensemble, LONGEST_SESSION, ZooKeeperServer};
 use crate::zookeeper::tests::{DEADLINE, proxy_to, settings};
 use crate::zookeeper::{Credentials, ZooKeeperSettings};
 
@@ -181,14 +181,17 @@ async fn children(client: &Client) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_came_first_leads_and_hands_over_when_it_withdraws() {
     let server = ZooKeeperServer::start().unwrap();
-    let mut one = Asker::contend(&server, LONG, "one").await;
+    let mut one = Asker::contend(&server, LONGEST_SESSION, "one").await;
     let fence = one.until_leads().await;
     assert!(fence.starts_with(&format!("{ELECTION}/_c_")), "{fence}");
     let lease = one.until_renewed(7).await;
-    assert!(lease < LONG && lease > LONG / 2, "{lease:?}");
-    let mut two = Asker::contend(&server, LONG, "two").await;
+    assert!(
+        lease < LONGEST_SESSION && lease > LONGEST_SESSION / 2,
+        "{lease:?}"
+    );
+    let mut two = Asker::contend(&server, LONGEST_SESSION, "two").await;
     assert_eq!(ids(&two.until_stands(1).await), ["one", "two"]);
-    let mut three = Asker::contend(&server, LONG, "three").await;
+    let mut three = Asker::contend(&server, LONGEST_SESSION, "three").await;
     let all = |news: &FromLatch| match news {
         FromLatch::Stands {
             participants,

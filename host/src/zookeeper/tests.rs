@@ -9,7 +9,7 @@ use super::session::{Session, SessionState};
 use super::{Credentials, TlsFiles, ZooKeeperError, ZooKeeperSettings};
 
 use self::proxy::Proxy;
-use self::server::ZooKeeperServer;
+use self::server::{LONGEST_SESSION, ZooKeeperServer};
 
 #[path = "../../../tests/src/zookeeper.rs"]
 pub(crate) mod server;
@@ -132,8 +132,8 @@ async fn a_session_goes_on_when_its_connection_comes_back_in_time() {
 async fn closing_does_not_wait_for_the_sessions_time() {
     let server = ZooKeeperServer::start().unwrap();
     let (one, two) = (
-        Session::start(&settings(&server.url(), LONG), "one").unwrap(),
-        Session::start(&settings(&server.url(), LONG), "two").unwrap(),
+        Session::start(&settings(&server.url(), LONGEST_SESSION), "one").unwrap(),
+        Session::start(&settings(&server.url(), LONGEST_SESSION), "two").unwrap(),
     );
     until(&one, "connected", is_connected).await;
     until(&two, "connected", is_connected).await;

@@ -690,6 +690,10 @@ impl Master {
             }
             Err(failure) => {
                 log::error!("what is persisted cannot be read, trying again: {failure}");
+                if wait_ms == READ_AGAIN_AFTER_MS_MAX {
+                    log::error!("it resigns meanwhile, so that another one may lead");
+                    ctx.leadership().resign();
+                }
                 let life = self.life;
                 let again = ReadAgain {
                     life,

@@ -17,7 +17,7 @@ use instar_sdk::prelude::*;
 use instar_sdk::testing::{Observed, TestEndpoint};
 use master::Master;
 use master::testing::native::Native;
-use master::testing::{App, MasterUnderTest, Peer, Worker, driver};
+use master::testing::{App, MasterUnderTest, Peer, StandbyUnderTest, Worker, driver};
 
 const KEPT: (&str, &str) = ("recovery_mode", "filesystem");
 
@@ -175,6 +175,30 @@ fn an_entry_that_cannot_be_read_is_kept_and_reported() {
     for (name, value) in &persisted {
         assert_eq!(master.endpoint().persisted().get(name), Some(value));
     }
+}
+
+/// The servers may answer another host: this one does not stand in its way for ever.
+#[test]
+fn one_that_cannot_read_what_is_written_down_resigns_and_takes_it_up_when_it_can() {
+    let mut master = Native::default();
+    master.start_standby(&[("recovery_mode", "zookeeper")]);
+    let away = Failure::with_code(Failure::PERSISTENCE, "no server answers");
+    master.endpoint().set_read_failure(Some(away));
+    master.elect();
+    // Tried at once and after 50, 100, ... 1000 ms.
+    master
+        .endpoint()
+        .advance(millis(50 + 100 + 200 + 400 + 800));
+    assert_eq!(master.endpoint().resigned(), 1);
+    master.endpoint().advance(millis(999));
+    assert_eq!(master.endpoint().resigned(), 1);
+    master.endpoint().advance(millis(1));
+    assert_eq!(master.endpoint().resigned(), 2);
+    assert_eq!(master.state().status, RecoveryState::Standby);
+    // Nobody else stood, and its term goes on.
+    master.endpoint().set_read_failure(None);
+    master.endpoint().advance(millis(1000));
+    assert_eq!(master.state().status, RecoveryState::Alive);
 }
 
 /// What cannot be written down is refused, and nothing is half there.
