@@ -5,8 +5,8 @@
 //! 1. All of a version that must live on is in the state. Timers are the host's and go on through a
 //!    swap; those of an instance that crashed are recognised by their `life` and end by themselves.
 //! 2. What is persisted comes before what is sent: the host sends only what is durable.
-//! 3. A state whose changes could not be persisted is not gone on with: the instance ends, and the
-//!    next one begins with what is durable.
+//! 3. A state whose changes could not be persisted is not gone on with: the master begins anew with what is
+//!    durable, after a rest and under whichever term goes on then.
 //! 4. What is known belongs to one term of leadership. When that is over, nothing of it is left but the
 //!    configuration; its timers end by themselves.
 
@@ -38,6 +38,9 @@ use crate::core::turn::{Effect, Nowhere, Outgoing, Spent, Store, Turn};
 const READ_AGAIN_AFTER_MS: u64 = 50;
 const READ_AGAIN_AFTER_MS_MAX: u64 = 1000;
 
+/// How long a master rests whose changes could not be persisted. It resigned: another one may lead meanwhile.
+const REST: Duration = Duration::from_secs(5);
+
 /// So many messages to one receiver in one turn explain that it has not read them all. A host keeps more
 /// of them for one that reads.
 const MANY_MESSAGES: usize = 1000;
@@ -54,6 +57,11 @@ pub struct Master {
     life: u64,
     /// The term in which it leads, or comes to lead as soon as what is persisted is read.
     term: Option<u64>,
+    /// What it decided could not be persisted, a short while ago: it takes nothing up before [`Rested`].
+    rests: bool,
+    /// This very instance took up what is written down.
+    #[serde(skip)]
+    took_up: bool,
     /// A timer is on its way that goes on with what is left to do.
     #[serde(skip)]
     goes_on: bool,
@@ -88,6 +96,11 @@ struct CompleteRecovery {
 struct GoOn {
     life: u64,
 }
+
+/// Timer: a master whose changes could not be persisted may try again.
+#[derive(Debug, Message, Serialize, Deserialize)]
+#[message(kind = "master.Rested")]
+struct Rested {}
 
 /// Timer: what is persisted could not be read, and is read again.
 #[derive(Debug, Message, Serialize, Deserialize)]
@@ -340,6 +353,8 @@ impl Master {
             core: Core::new(settings, me),
             life: life(),
             term: None,
+            rests: false,
+            took_up: false,
             goes_on: false,
             at_home: true,
             shown: None,
@@ -372,7 +387,10 @@ impl Master {
             _ => {}
         }
         self.term = Some(message.term);
-        self.recover(ctx, READ_AGAIN_AFTER_MS)
+        match self.rests {
+            true => Ok(()),
+            false => self.recover(ctx, READ_AGAIN_AFTER_MS),
+        }
     }
 
     /// What it knows is no more true, and another master decides on it. It stands by.
@@ -392,6 +410,15 @@ impl Master {
             return Ok(());
         }
         self.recover(ctx, due.wait_ms)
+    }
+
+    #[on_timer]
+    fn rested(&mut self, ctx: &mut Context, _due: Rested) -> Result<(), Failure> {
+        self.rests = false;
+        match self.term {
+            Some(_) => self.recover(ctx, READ_AGAIN_AFTER_MS),
+            None => Ok(()),
+        }
     }
 
     #[on_timer]
@@ -448,15 +475,11 @@ impl Master {
 
     #[on_error]
     fn error(&mut self, ctx: &mut Context, cause: Failure) -> Result<(), Failure> {
-        // What this instance believes was neither kept nor sent. The next one begins with what was.
-        assert!(
-            cause.code != Failure::PERSISTENCE,
-            "what changed could not be persisted: {cause}"
-        );
         log::error!("{cause}");
-        match cause.code == Failure::CRASHED {
-            true => self.go_on_after_a_crash(ctx),
-            false => Ok(()),
+        match cause.code.as_str() {
+            Failure::CRASHED => self.go_on_after_a_crash(ctx),
+            Failure::PERSISTENCE => self.rest(ctx),
+            _ => Ok(()),
         }
     }
 
@@ -679,6 +702,7 @@ impl Master {
 
     /// Takes up what the master before wrote down. `wait_ms`: before the next try, if it cannot be read.
     fn recover(&mut self, ctx: &mut Context, wait_ms: u64) -> Result<(), Failure> {
+        self.took_up = true;
         let entries = match self.core.settings().recovery_mode.keeps() {
             false => Ok(Vec::new()),
             true => ctx.persistence().read(""),
@@ -718,15 +742,40 @@ impl Master {
         Ok(())
     }
 
-    /// The instance before crashed, and this one has a copy of what it knew, of a moment before. Where
-    /// there is more in the store than in the copy, it counts: the master recovers as if it were the next.
+    /// As [`Master::begin_anew`], but the term goes on, if there is one.
+    fn begin_anew_in_its_term(&mut self, ctx: &mut Context) -> Result<(), Failure> {
+        let term = self.term;
+        self.begin_anew(ctx)?;
+        self.term = term;
+        Ok(())
+    }
+
+    /// The instance before crashed. Where this one has a copy of what that knew, of a moment before, and there is
+    /// more in the store, the store counts: the master recovers as if it were the next.
     fn go_on_after_a_crash(&mut self, ctx: &mut Context) -> Result<(), Failure> {
+        if self.took_up {
+            return Ok(());
+        }
         let leads = self.core.status() != RecoveryState::Standby;
         if leads && self.core.settings().recovery_mode.keeps() {
-            return self.begin_anew(ctx);
+            self.begin_anew_in_its_term(ctx)?;
+            return self.recover(ctx, READ_AGAIN_AFTER_MS);
         }
         ctx.leadership().contend();
         self.turn(ctx, |core, turn| core.restored(turn))
+    }
+
+    /// What changed could not be persisted, so what this master believes was neither kept nor sent.
+    fn rest(&mut self, ctx: &mut Context) -> Result<(), Failure> {
+        self.begin_anew_in_its_term(ctx)?;
+        // One of several turns that could not.
+        if std::mem::replace(&mut self.rests, true) {
+            return Ok(());
+        }
+        log::error!("it resigns, and takes up what is written down in {REST:?}, if it leads then");
+        ctx.leadership().resign();
+        ctx.start_timer(REST, Rested {})?;
+        Ok(())
     }
 }
 

@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use deploy_protocol::{
-    ApplicationRemoved, ReconnectWorker, RecoveryState, RegisterWorkerFailed, RequestKillDriver,
-    RequestMasterState, RequestSubmitDriver, WorkerState,
+    ApplicationRemoved, MasterChanged, ReconnectWorker, RecoveryState, RegisterWorkerFailed,
+    RequestKillDriver, RequestMasterState, RequestSubmitDriver, WorkerState,
 };
 use instar_sdk::prelude::*;
 use instar_sdk::testing::{Observed, TestEndpoint};
@@ -237,19 +237,51 @@ fn what_the_store_refuses_is_refused() {
     assert_eq!(master.endpoint().persisted().len(), 5);
 }
 
-/// What an instance believes and could not keep, it does not go on with: the next one begins with what
-/// is durable.
+/// What it believes and could not keep it does not go on with. Another one may lead meanwhile; if none does, it
+/// takes up what is durable itself.
 #[test]
-fn an_instance_whose_changes_were_not_kept_ends() {
-    let crashed = std::panic::catch_unwind(|| {
-        let mut endpoint = TestEndpoint::<Master>::start_with(&[KEPT]);
-        endpoint.error(Failure::with_code(Failure::DENIED, "something else"));
-        assert!(endpoint.with(|_| true), "only logged");
-        endpoint.error(Failure::with_code(Failure::PERSISTENCE, "the disk is full"));
-    });
-    let reason = crashed.unwrap_err();
-    let reason = reason.downcast_ref::<String>().unwrap();
-    assert!(reason.contains("the disk is full"), "{reason}");
+fn one_whose_changes_were_not_kept_resigns_and_begins_anew_with_what_is_durable() {
+    let mut master = Native::default();
+    master.start(&[KEPT]).unwrap();
+    let worker = Worker::new(&mut master, "a", 10, 4, 512);
+    worker.register(&mut master);
+    let other = Failure::with_code(Failure::DENIED, "something else");
+    master.endpoint().error(other);
+    assert_eq!(master.state().status, RecoveryState::Alive, "only logged");
+    let full = Failure::with_code(Failure::PERSISTENCE, "the disk is full");
+    for _ in 0..3 {
+        // Each turn that could not be kept is told.
+        master.endpoint().error(full.clone());
+    }
+    assert_eq!(master.endpoint().resigned(), 1);
+    assert_eq!(master.state().status, RecoveryState::Standby);
+    master.endpoint().advance(millis(4999));
+    assert_eq!(master.state().status, RecoveryState::Standby);
+    // Nobody else stood, as there is nobody.
+    master.endpoint().advance(millis(1));
+    let state = master.state();
+    assert_eq!(state.status, RecoveryState::Recovering);
+    assert_eq!(state.workers[0].state, WorkerState::Unknown);
+    worker.answers(&mut master, Vec::new(), &[]);
+    assert_eq!(master.state().status, RecoveryState::Alive);
+}
+
+/// Else one that leads all alone would be elected again at once, again and again.
+#[test]
+fn one_whose_changes_were_not_kept_rests_although_it_is_elected_again() {
+    let mut master = Native::default();
+    master.start(&[KEPT]).unwrap();
+    let full = Failure::with_code(Failure::PERSISTENCE, "the disk is full");
+    master.endpoint().error(full);
+    master.revoke();
+    master.elect();
+    assert_eq!(master.state().status, RecoveryState::Standby);
+    master.endpoint().advance(millis(5000));
+    assert_eq!(master.state().status, RecoveryState::Alive);
+}
+
+fn crashed() -> Failure {
+    Failure::with_code(Failure::CRASHED, "the instance before trapped")
 }
 
 /// A copy of what a master knew a moment before may be wrong about every worker: all tell what they run.
@@ -262,10 +294,40 @@ fn after_a_crash_all_workers_are_asked_what_they_run() {
     let dead = Worker::new(&mut master, "dead", 11, 4, 512);
     dead.register(&mut master);
     master.disconnect(11);
-    let crashed = Failure::with_code(Failure::CRASHED, "the instance before trapped");
-    master.endpoint().error(crashed);
+    master.swap();
+    master.endpoint().error(crashed());
     master.received::<ReconnectWorker>(&worker.peer.reference, 1);
     master.received::<ReconnectWorker>(&dead.peer.reference, 0);
+}
+
+/// The host tells the next instance whether it leads, and that there was a crash: in this order, as the term goes on.
+#[test]
+fn after_a_crash_it_takes_up_what_is_written_down_and_leads_on() {
+    let mut master = Native::default();
+    master.start(&[KEPT]).unwrap();
+    let worker = Worker::new(&mut master, "a", 10, 4, 512);
+    worker.register(&mut master);
+    let is_recovering = |master: &mut Native| {
+        let state = master.state();
+        assert_eq!(state.status, RecoveryState::Recovering);
+        assert_eq!(state.workers[0].state, WorkerState::Unknown);
+        master.received::<MasterChanged>(&worker.peer.reference, 1);
+        worker.answers(master, Vec::new(), &[]);
+        assert_eq!(master.state().status, RecoveryState::Alive);
+    };
+    // With a copy of its state, in either order.
+    master.swap();
+    master.elect_again();
+    master.endpoint().error(crashed());
+    is_recovering(&mut master);
+    master.swap();
+    master.endpoint().error(crashed());
+    master.elect_again();
+    is_recovering(&mut master);
+    // And without: it has just begun with what is written down.
+    master.restart();
+    master.endpoint().error(crashed());
+    is_recovering(&mut master);
 }
 
 /// What is kept can always be read by the next master, and what ended makes room.
