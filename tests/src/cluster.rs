@@ -111,9 +111,13 @@ impl Cluster {
     /// # Errors
     /// As an ask.
     pub async fn state(&self) -> anyhow::Result<MasterStateResponse> {
-        let address = EndpointAddress::new(MASTER, Location::Listening(self.address.clone()));
-        let master = self.env.reference(address);
+        let master = self.env.reference(self.master_endpoint());
         Ok(ask(&master, &RequestMasterState {}).await?)
+    }
+
+    /// The master's endpoint.
+    pub fn master_endpoint(&self) -> EndpointAddress {
+        EndpointAddress::new(MASTER, Location::Listening(self.address.clone()))
     }
 
     /// Waits until what the master knows is as wanted.

@@ -64,6 +64,21 @@ pub enum Signal {
     Continue,
 }
 
+/// A program that does as `instar`, under other circumstances: `before` is what the shell does first, and `with`
+/// what stands behind its arguments.
+///
+/// # Errors
+/// It cannot be written to the folder.
+pub fn under(instar: &Path, folder: &Path, before: &str, with: &str) -> anyhow::Result<PathBuf> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let path = folder.join("instar");
+    let program = instar.display();
+    let script = format!("#!/bin/sh\n{before}\nexec '{program}' \"$@\" {with}\n");
+    std::fs::write(&path, script)?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o700))?;
+    Ok(path)
+}
+
 /// Sends a signal to these very processes, all at once.
 ///
 /// # Errors

@@ -12,12 +12,12 @@ use std::path::Path;
 use std::process::Output;
 
 use deploy_protocol::{
-    Command, ComponentFile, DriverDescription, DriverState, ExecutorState, Program,
+    Command, ComponentFile, DriverDescription, DriverState, ExecutorState, Program, RecoveryState,
     RequestDriverStatus, RequestSubmitDriver, WorkerState,
 };
 use instar_host::address::{EndpointAddress, Location};
 use instar_tests::cluster::Cluster;
-use instar_tests::process::Signal;
+use instar_tests::process::{Signal, under};
 use instar_tests::{ask, component_path, eventually};
 use serde_json::Value;
 
@@ -254,6 +254,82 @@ async fn a_master_that_is_started_anew_gets_its_workers_and_applications_back() 
         assert_counted(&running.wait_with_output().await.unwrap());
         cluster.stop().await.unwrap();
     }
+}
+
+/// A driver with so large an argument.
+fn large_driver() -> RequestSubmitDriver {
+    RequestSubmitDriver {
+        description: DriverDescription {
+            command: Command {
+                program: Program::Command,
+                component: ComponentFile {
+                    uri: "instar://127.0.0.1:1/files/none.wasm".to_owned(),
+                    sha256: "0".repeat(64),
+                },
+                arguments: vec!["x".repeat(60 << 10)],
+                environment: BTreeMap::new(),
+            },
+            memory_mb: 64,
+            cores: 1,
+            supervise: true,
+            resources: Vec::new(),
+        },
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_master_whose_disk_is_full_leads_again_when_there_is_room_and_has_all_it_promised() {
+    let folder = tempfile::tempdir().unwrap();
+    let little_room = "trap '' XFSZ; ulimit -S -f 16384";
+    let program = under(instar(), folder.path(), little_room, "").unwrap();
+    let arguments = ["--recovery-mode", "filesystem"];
+    let cluster = Cluster::start(&program, &arguments).await.unwrap();
+    let master = cluster.env.reference(cluster.master_endpoint());
+    let mut promised = Vec::new();
+    // One that cannot write stands by.
+    while let Ok(answer) = ask(&master, &large_driver()).await
+        && answer.success
+    {
+        promised.extend(answer.driver_id);
+        assert!(promised.len() < 700, "there is room for all");
+    }
+    assert!(promised.len() > 10, "{}", promised.len());
+    let id = cluster.master().unwrap().id().unwrap().to_string();
+    let mut prlimit = std::process::Command::new("prlimit");
+    let given = prlimit.args(["--pid", &id, "--fsize=unlimited:"]).status();
+    assert!(given.unwrap().success());
+    let listed = cluster
+        .until("it leads again", |state| {
+            let is_alive = state.status == RecoveryState::Alive;
+            is_alive.then(|| {
+                let drivers = state.active_drivers.iter();
+                drivers.map(|driver| driver.id.clone()).collect::<Vec<_>>()
+            })
+        })
+        .await;
+    assert_eq!(
+        promised.iter().find(|id| !listed.contains(*id)),
+        None,
+        "{}",
+        cluster.last_words()
+    );
+    let answer = ask(&master, &large_driver()).await.unwrap();
+    assert!(answer.success, "{}", answer.message);
+    cluster.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_cannot_be_written_harms_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = under(instar(), folder.path(), "", "2>/dev/full").unwrap();
+    let mut cluster = Cluster::start(&program, &[]).await.unwrap();
+    let offers = ["--cores", "2", "--memory", "1G"];
+    cluster.add_worker(&offers).await.unwrap();
+    cluster.until_alive(1).await;
+    let output = job(&cluster, &[], &["print=hello"]).await;
+    assert!(output.status.success(), "{output:?}");
+    // All of them end in order.
+    cluster.stop().await.unwrap();
 }
 
 /// Submits a command of the fixture `job` to the cluster.

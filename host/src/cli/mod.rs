@@ -182,6 +182,8 @@ fn start_logging(cli: &Cli) {
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // It would be said on stderr, too, with a panic where that cannot be written.
+        .log_internal_errors(false)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()));
     match cli.json {
         true => lines.json().init(),

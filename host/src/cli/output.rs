@@ -32,8 +32,14 @@ impl Output {
             true => json!({ "error": format!("{error:#}"), "exit": code }).to_string(),
             false => format!("instar: {error:#}"),
         };
-        eprintln!("{}", printable(&text));
+        aside(&printable(&text));
     }
+}
+
+/// Prints a line to stderr. Where it cannot be written, as nobody reads or the disk is full, it is lost: nothing
+/// else may be.
+pub(super) fn aside(text: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
 /// What a component or a peer wrote may hold escapes that drive a terminal: they are shown, not

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use app_client::Progress;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::cli::output::{duration, size};
+use crate::cli::output::{aside, duration, size};
 
 /// What a person sees while an application runs: a bar, or without a terminal a line on stderr whenever
 /// something changes.
@@ -37,7 +37,7 @@ impl Bar {
     fn line(&self, text: &str) {
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         if self.bar.is_hidden() && *said != text {
-            eprintln!("{text}");
+            aside(text);
             text.clone_into(&mut said);
         }
     }
