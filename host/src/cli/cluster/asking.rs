@@ -113,7 +113,8 @@ pub(super) async fn send<M: instar_sdk::Message>(
     env.reference(to).send(Message::new(M::KIND, body)).await
 }
 
-/// Asks all masters at once and returns what the leading one says.
+/// Asks all masters at once and returns what the leading one says, without a wait for others: one that is
+/// frozen never answers.
 ///
 /// # Errors
 /// Where none leads: what each of them said.
@@ -131,7 +132,12 @@ where
         (address, ask(env, to, request, ANSWER_WITHIN).await)
     });
     let (mut reasons, mut failures) = (Vec::new(), Vec::new());
-    for (address, answer) in join_all(asks).await {
+    let leads = |(_, answer): &(_, Result<R::Reply, RpcError>)| {
+        answer
+            .as_ref()
+            .is_ok_and(|answer| answer.not_leading().is_none())
+    };
+    for (address, answer) in join_until(asks, leads).await {
         match answer {
             Ok(answer) => match answer.not_leading() {
                 None => return Ok(answer),
@@ -158,20 +164,26 @@ where
     }
 }
 
-/// All of them at once, in their order.
-async fn join_all<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
+/// All of them at once, until one ends with what is enough. What has ended then, in their order.
+async fn join_until<F: Future>(
+    futures: impl Iterator<Item = F>,
+    is_enough: impl Fn(&F::Output) -> bool,
+) -> Vec<F::Output> {
     let mut running: Vec<_> = futures.map(|future| (Box::pin(future), None)).collect();
     std::future::poll_fn(move |context| {
-        let mut all = true;
+        let (mut all, mut enough) = (true, false);
         for (future, output) in &mut running {
             if output.is_none() {
                 match future.as_mut().poll(context) {
-                    std::task::Poll::Ready(ready) => *output = Some(ready),
+                    std::task::Poll::Ready(ready) => {
+                        enough |= is_enough(&ready);
+                        *output = Some(ready);
+                    }
                     std::task::Poll::Pending => all = false,
                 }
             }
         }
-        match all {
+        match all || enough {
             true => {
                 let outputs = running.iter_mut().filter_map(|(_, output)| output.take());
                 std::task::Poll::Ready(outputs.collect())
@@ -258,6 +270,17 @@ mod tests {
                 n
             }
         });
-        assert_eq!(join_all(each).await, [0, 1, 2]);
+        assert_eq!(join_until(each, |_| false).await, [0, 1, 2]);
+    }
+
+    #[tokio::test]
+    async fn one_that_is_enough_is_not_kept_waiting_by_one_that_never_ends() {
+        let each = (0..3).map(|n| async move {
+            if n == 0 {
+                std::future::pending::<()>().await;
+            }
+            n
+        });
+        assert_eq!(join_until(each, |n| *n == 2).await, [1, 2]);
     }
 }
