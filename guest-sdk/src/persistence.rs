@@ -28,8 +28,9 @@ impl Persistence {
     /// [`Failure::PERSISTENCE`], and `on_error` tells.
     ///
     /// # Errors
-    /// [`Failure::DENIED`] (the host has no store, or this endpoint keeps as much as it may),
-    /// [`Failure::TOO_LARGE`].
+    /// [`Failure::DENIED`] (the host has no store; this endpoint keeps as much as it may; or hosts share
+    /// the store, and this endpoint does not lead), [`Failure::TOO_LARGE`] (the name, the value, or all
+    /// that this turn persists).
     pub fn persist(&mut self, name: &str, value: &[u8]) -> Result<(), Failure> {
         host::persist(name, value)
     }
@@ -37,7 +38,8 @@ impl Persistence {
     /// Forgets a name, in the same way. One that has no value is forgotten already.
     ///
     /// # Errors
-    /// [`Failure::DENIED`], [`Failure::TOO_LARGE`] (the name).
+    /// [`Failure::DENIED`] (the host has no store; or hosts share it, and this endpoint does not lead),
+    /// [`Failure::TOO_LARGE`] (the name, or all that this turn persists).
     pub fn unpersist(&mut self, name: &str) -> Result<(), Failure> {
         host::unpersist(name)
     }
@@ -46,7 +48,8 @@ impl Persistence {
     /// endpoint persisted and is about to be.
     ///
     /// # Errors
-    /// [`Failure::DENIED`] (the host has no store), [`Failure::PERSISTENCE`] (it cannot be read).
+    /// [`Failure::DENIED`] (the host has no store), [`Failure::TOO_LARGE`] (more than 64 MiB at once, names
+    /// and values: read a longer prefix), [`Failure::PERSISTENCE`] (it cannot be read).
     pub fn read(&self, prefix: &str) -> Result<Vec<(String, Bytes)>, Failure> {
         let values = host::read_persisted(prefix)?;
         Ok(values

@@ -29,6 +29,8 @@ pub mod responder;
 
 mod clock;
 
+mod moment;
+
 pub mod transport;
 
 mod dispatcher;

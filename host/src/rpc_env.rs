@@ -16,6 +16,7 @@ use crate::channels::FilesOfHosts;
 use crate::component::channels::ChannelSource;
 use crate::component::code::{Code, LoadError};
 use crate::component::engine::{Engine, EngineError, EngineSettings};
+use crate::component::entries::EntryFormats;
 use crate::component::metadata::Metadata;
 use crate::dispatcher::incoming::FromPeers;
 use crate::dispatcher::{Dispatcher, RegisterError};
@@ -682,6 +683,15 @@ impl RpcEnv {
     /// # Errors
     /// [`LoadError`]; not [`LoadError::MissingRight`], since rights that it wants are shown, not used.
     pub async fn inspect(&self, code: &Code) -> Result<Metadata, LoadError> {
+        let (metadata, _) = self.inspect_with_entries(code).await?;
+        Ok(metadata)
+    }
+
+    /// As [`RpcEnv::inspect`], with the formats of its entries, if it says something about them.
+    pub(crate) async fn inspect_with_entries(
+        &self,
+        code: &Code,
+    ) -> Result<(Metadata, Option<EntryFormats>), LoadError> {
         let all_rights = crate::component::known_rights();
         let settings = EndpointSettings {
             grants: all_rights.map(str::to_owned).collect(),
@@ -691,7 +701,8 @@ impl RpcEnv {
         let dispatcher = Arc::clone(&self.inner.dispatcher) as _;
         let (endpoint, _never_started) =
             Endpoint::prepare(address, code, settings, &self.inner.engine, dispatcher).await?;
-        Ok(Metadata::clone(&endpoint.running().metadata))
+        let running = endpoint.running();
+        Ok((Metadata::clone(&running.metadata), running.entries.clone()))
     }
 
     /// The description of the version that runs behind a local name.

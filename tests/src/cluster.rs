@@ -185,19 +185,6 @@ impl Cluster {
         swap(admin, MASTER, component).await
     }
 
-    /// Swaps the logic of a worker to a component of the tests.
-    ///
-    /// # Errors
-    /// It is refused.
-    pub async fn swap_worker(&self, worker: usize, component: &str) -> anyhow::Result<SwapRecord> {
-        let admin = self
-            .workers
-            .get(worker)
-            .context("no such worker")?
-            .admin()?;
-        swap(admin, WORKER, component).await
-    }
-
     /// Ends an endpoint of a worker's host, as an operator would.
     ///
     /// # Errors

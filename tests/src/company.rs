@@ -199,16 +199,6 @@ impl Company {
             + applications.filter(|a| has(&a.master, a.lost)).count()
     }
 
-    /// Waits until so many members have this master.
-    pub async fn until_with(&self, master: &Location, count: usize) {
-        let mut changed = self.office.changed.subscribe();
-        while self.with(master) < count {
-            if changed.changed().await.is_err() {
-                return;
-            }
-        }
-    }
-
     /// Waits until so many promises were made, all of them first ones.
     pub async fn until_promised(&self, count: usize) {
         let mut changed = self.office.changed.subscribe();

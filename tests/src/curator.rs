@@ -1,7 +1,7 @@
 //! Curator: those who stand in an election by Curator's own code, in processes of their own.
 //!
-//! Needs Debian's packages `libcurator-recipes-java` and a JDK, which are installed where they are missing.
-//! No other module of this crate is used: the unit tests of the host include this file.
+//! Needs Debian's packages `libcurator-recipes-java` and a JDK, installed where they are missing and we are root.
+//! Of this crate only [`super::packages`] is used: the unit tests of the host include this file.
 
 #![allow(
     dead_code,
@@ -9,18 +9,24 @@
     reason = "whoever includes this file needs a part of it"
 )]
 
-use std::fs::File;
 use std::io::{BufRead as _, BufReader, Error, Result, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 
 use tempfile::TempDir;
+
+use super::packages::Packages;
 
 const JARS: [&str; 2] = [
     "/usr/share/java/curator-recipes.jar",
     "/usr/share/java/slf4j-simple.jar",
 ];
-const PACKAGES: &str = "libcurator-recipes-java default-jdk-headless";
+const PACKAGES: Packages = Packages {
+    what: "the test with Curator",
+    names: "libcurator-recipes-java default-jdk-headless",
+    files: &JARS,
+    programs: &["java", "javac"],
+};
 
 /// The compiled program.
 pub struct Curator {
@@ -39,7 +45,7 @@ impl Curator {
     /// # Errors
     /// Curator or `javac` is missing and cannot be installed.
     pub fn compile(source: &Path) -> Result<Self> {
-        install()?;
+        PACKAGES.install()?;
         let classes = tempfile::Builder::new().prefix("curator-").tempdir()?;
         let compiled = Command::new("javac")
             .args(["-cp", &JARS.join(":"), "-d"])
@@ -102,40 +108,4 @@ impl Drop for CuratorLatch {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
-}
-
-fn install() -> Result<()> {
-    if is_installed() {
-        return Ok(());
-    }
-    let lock_path = std::env::temp_dir().join("install-zookeeper.lock");
-    let lock = File::options().create(true).append(true).open(&lock_path)?;
-    // One at a time, of all processes. It goes with `lock`.
-    lock.lock()?;
-    if is_installed() {
-        return Ok(());
-    }
-    let script =
-        format!("apt-get update -q && apt-get install -q -y --no-install-recommends {PACKAGES}");
-    let done = Command::new("sh")
-        .args(["-c", &script])
-        .env("DEBIAN_FRONTEND", "noninteractive")
-        .stdin(Stdio::null())
-        .output()?;
-    if done.status.success() && is_installed() {
-        return Ok(());
-    }
-    Err(Error::other(format!(
-        "the test with Curator needs {} and `javac`; install as root: {script}\nthat was tried here: {}\n{}",
-        JARS.join(" "),
-        done.status,
-        String::from_utf8_lossy(&done.stderr)
-    )))
-}
-
-fn is_installed() -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let has =
-        |program: &str| std::env::split_paths(&path).any(|f: PathBuf| f.join(program).is_file());
-    JARS.iter().all(|jar| Path::new(jar).is_file()) && has("java") && has("javac")
 }

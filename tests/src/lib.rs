@@ -22,6 +22,8 @@ pub mod load;
 
 pub mod neighbour;
 
+pub mod packages;
+
 pub mod process;
 
 pub mod proxy;

@@ -5,8 +5,8 @@
 //! ends with its [`ZooKeeperServer`], and also with the process that started it. What is here blocks its
 //! thread; starting takes half a second.
 //!
-//! The servers are those of Debian's package `zookeeper`, which is installed where it is missing.
-//! No other module of this crate is used: the unit tests of the host include this file.
+//! The servers are those of Debian's package `zookeeper`, which is installed where it is missing and we are root.
+//! Of this crate only [`super::packages`] is used: the unit tests of the host include this file.
 
 #![allow(
     dead_code,
@@ -19,11 +19,13 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::io::{Error, Read as _, Result, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+
+use super::packages::Packages;
 
 /// How long a server may take to serve, and to do what it is told.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -40,8 +42,14 @@ pub const LONGEST_SESSION: Duration = Duration::from_secs(180);
 /// Sessions are as exact as this.
 pub const TICK: Duration = Duration::from_millis(200);
 
-/// The package, and what of it is needed. The jar names all others.
-const PACKAGE: &str = "zookeeper";
+/// The packages, and what of them is needed.
+const PACKAGES: Packages = Packages {
+    what: "high availability",
+    names: "zookeeper default-jre-headless",
+    files: &[JAR, LOGGER],
+    programs: &["java"],
+};
+/// It names all others.
 const JAR: &str = "/usr/share/java/zookeeper.jar";
 /// Writes the log to standard error, without any file of settings. A dependency of the package.
 const LOGGER: &str = "/usr/share/java/slf4j-simple.jar";
@@ -103,7 +111,7 @@ impl ZooKeeperServer {
     /// # Errors
     /// As [`ZooKeeperServer::start`].
     pub fn start_with(options: Options) -> Result<Self> {
-        install()?;
+        PACKAGES.install()?;
         until_ports_are_ours(|| {
             let [port] = free_ports()?;
             let mut server = Self::prepare(port, options, "")?;
@@ -365,7 +373,7 @@ impl Ensemble {
     /// # Errors
     /// As [`ZooKeeperServer::start`].
     pub fn start_with(options: Options) -> Result<Self> {
-        install()?;
+        PACKAGES.install()?;
         until_ports_are_ours(|| {
             let [a, b, c, peers @ ..] = free_ports::<9>()?;
             // Generous limits, as machines are busy: a server that ended is noticed by its connection.
@@ -477,45 +485,6 @@ pub fn free_ports<const N: usize>() -> Result<[u16; N]> {
     let ports: Vec<u16> = free.iter().map(|(port, _)| *port).collect();
     let none = |_| Error::other(format!("no {N} free ports between 10000 and 32000"));
     ports.try_into().map_err(none)
-}
-
-/// Installs the package, if it is missing.
-fn install() -> Result<()> {
-    if is_installed() {
-        return Ok(());
-    }
-    let lock_path = std::env::temp_dir().join("install-zookeeper.lock");
-    let lock = File::options().create(true).append(true).open(&lock_path)?;
-    // One at a time, of all processes. It goes with `lock`.
-    lock.lock()?;
-    if is_installed() {
-        return Ok(());
-    }
-    let script = format!(
-        "apt-get update -q && apt-get install -q -y --no-install-recommends {PACKAGE} default-jre-headless"
-    );
-    let done = Command::new("sh")
-        .args(["-c", &script])
-        .env("DEBIAN_FRONTEND", "noninteractive")
-        .stdin(Stdio::null())
-        .output()?;
-    if done.status.success() && is_installed() {
-        return Ok(());
-    }
-    Err(Error::other(format!(
-        "tests of high availability need ZooKeeper and Java ({JAR}, {LOGGER}, `java`); install Debian's \
-         package `{PACKAGE}` as root: {script}\nthat was tried here: {}\n{}",
-        done.status,
-        String::from_utf8_lossy(&done.stderr)
-    )))
-}
-
-fn is_installed() -> bool {
-    let java = || {
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        std::env::split_paths(&path).any(|folder| folder.join("java").is_file())
-    };
-    Path::new(JAR).is_file() && Path::new(LOGGER).is_file() && java()
 }
 
 #[cfg(test)]

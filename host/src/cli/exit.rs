@@ -10,6 +10,7 @@ use crate::error::RpcError;
 use crate::file_server::FileError;
 use crate::rpc_env::EnvError;
 use crate::schema::SchemaError;
+use crate::store::StoreError;
 use crate::transport::TransportError;
 use crate::zookeeper::ZooKeeperError;
 
@@ -94,7 +95,9 @@ fn code_of_one(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
         // What can never work: what does not work now is no error there.
         return Some(BAD_INPUT);
     }
-    if let Some(EnvError::ZooKeeper(_)) = cause.downcast_ref() {
+    if let Some(EnvError::ZooKeeper(_) | EnvError::Store(StoreError::ZooKeeper { .. })) =
+        cause.downcast_ref()
+    {
         return Some(BAD_INPUT);
     }
     if let Some(ended) = cause.downcast_ref::<Ended>() {
@@ -201,5 +204,19 @@ mod tests {
             expected: "another".to_owned(),
         };
         check(anyhow::Error::from(port).context("start"), BAD_INPUT);
+        let never = || ZooKeeperError::Digest;
+        check(anyhow::Error::from(never()).context("start"), BAD_INPUT);
+        check(
+            anyhow::Error::from(EnvError::from(never())).context("start"),
+            BAD_INPUT,
+        );
+        let store = StoreError::ZooKeeper {
+            url: "one:x".to_owned(),
+            reason: "its port is no number".to_owned(),
+        };
+        check(
+            anyhow::Error::from(EnvError::from(store)).context("start"),
+            BAD_INPUT,
+        );
     }
 }

@@ -7,11 +7,12 @@ use serde::Serialize;
 
 use super::output::{Output, size};
 use crate::component::code::Code;
+use crate::component::entries::EntryFormats;
 use crate::component::metadata::Metadata;
 use crate::rpc_env::{RpcEnv, RpcSettings};
 use crate::schema;
 
-/// Show what a component says of itself: name, version, state versions, rights, messages.
+/// Show what a component says of itself: name, version, state versions, rights, formats of entries, messages.
 #[derive(Args)]
 pub(super) struct Inspect {
     /// The component.
@@ -26,6 +27,8 @@ pub(super) struct Report {
     digest: String,
     #[serde(flatten)]
     pub(super) metadata: Metadata,
+    /// None: it says nothing about what it persists.
+    entries: Option<EntryFormats>,
 }
 
 impl Inspect {
@@ -38,13 +41,14 @@ impl Inspect {
 pub(super) async fn report(file: PathBuf) -> anyhow::Result<Report> {
     let code = Code::from_file(&file)?;
     let env = RpcEnv::create(RpcSettings::default()).await?;
-    let metadata = env.inspect(&code).await?;
+    let (metadata, entries) = env.inspect_with_entries(&code).await?;
     env.shutdown().await;
     Ok(Report {
         file,
         bytes: code.bytes().len(),
         digest: code.digest().to_owned(),
         metadata,
+        entries,
     })
 }
 
@@ -76,6 +80,13 @@ pub(super) fn text(report: &Report) -> String {
         ),
         format!("  rights      {rights}"),
     ];
+    if let Some(entries) = &report.entries {
+        lines.push(format!(
+            "  entries     writes {}; reads {}",
+            entries.writes,
+            list(&entries.reads)
+        ));
+    }
     for handler in &metadata.handles {
         lines.push(String::new());
         let request = schema::pseudocode(&handler.request);

@@ -285,7 +285,8 @@ mod tests {
 
     use super::*;
     use crate::admin::fake_control;
-    use crate::election::leadership::{Candidate, EntryFormats, Participant};
+    use crate::component::entries::EntryFormats;
+    use crate::election::leadership::{Candidate, Participant};
     use crate::endpoint::record::{HeldVersion, VersionId};
     use crate::endpoint::status::OnProbation;
 

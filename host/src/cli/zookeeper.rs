@@ -6,12 +6,11 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use clap::Args;
 
 use super::ask::parse_duration;
 use super::exit::BadInput;
-use crate::zookeeper::{Credentials, TlsFiles, ZooKeeperSettings};
+use crate::zookeeper::{Credentials, TlsFiles, ZooKeeperError, ZooKeeperSettings};
 
 /// What a host does for the time after it: how leadership is decided, and where is kept what outlives it.
 /// Source: `spark.deploy.recoveryMode`.
@@ -55,12 +54,13 @@ pub(super) struct ZooKeeperOptions {
     #[arg(long, value_name = "URL")]
     zookeeper_url: Option<String>,
     /// The node below which everything is kept. A Spark cluster in the same ensemble needs another.
-    #[arg(long, value_name = "NODE", default_value = "/spark")]
-    zookeeper_dir: String,
+    /// Default: /spark.
+    #[arg(long, value_name = "NODE")]
+    zookeeper_dir: Option<String>,
     /// How long the servers wait for a word from this host until they believe that it is gone. The
-    /// servers bound it to 2 to 20 of their ticks.
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
-    zookeeper_session_timeout: Duration,
+    /// servers bound it to 2 to 20 of their ticks. Default: 10s.
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    zookeeper_session_timeout: Option<Duration>,
     /// File with who we are: `digest USER:PASSWORD`, or `sasl USER:PASSWORD` for DIGEST-MD5. Readable
     /// by its user only. What is made in ZooKeeper is for that user alone.
     #[arg(long, value_name = "FILE")]
@@ -77,38 +77,71 @@ pub(super) struct ZooKeeperOptions {
 }
 
 impl ZooKeeperOptions {
-    /// The settings, where `mode` needs some.
+    /// The settings, where `mode` needs some. They are checked: a process that is given some that can never
+    /// work says so once, before it starts anything.
     ///
     /// # Errors
-    /// [`BadInput`] says what to give instead.
+    /// [`BadInput`] or a `ZooKeeperError` says what to give instead.
     pub(super) fn settings(&self, mode: RecoveryMode) -> anyhow::Result<Option<ZooKeeperSettings>> {
         match (mode, &self.zookeeper_url) {
-            (RecoveryMode::ZooKeeper, Some(url)) => Ok(Some(ZooKeeperSettings {
-                url: url.clone(),
-                dir: self.zookeeper_dir.clone(),
-                session_timeout: self.zookeeper_session_timeout,
-                credentials: match &self.zookeeper_auth_file {
-                    Some(file) => Some(read_credentials(file)?),
-                    None => None,
-                },
-                tls: self.zookeeper_tls_ca.clone().map(|authorities| TlsFiles {
-                    authorities,
-                    identity: self
-                        .zookeeper_tls_cert
-                        .clone()
-                        .zip(self.zookeeper_tls_key.clone()),
-                }),
-            })),
+            (RecoveryMode::ZooKeeper, Some(url)) => {
+                let settings = self.settings_at(url)?;
+                settings.check()?;
+                Ok(Some(settings))
+            }
             (RecoveryMode::ZooKeeper, None) => Err(bad(
                 "--recovery-mode zookeeper needs --zookeeper-url HOST:PORT,...".to_owned(),
             )),
-            (_, Some(_)) => Err(bad(format!(
-                "--zookeeper-url is for --recovery-mode zookeeper; it is `{}`",
-                mode.name()
-            ))),
-            (_, None) => Ok(None),
+            (other, _) => match self.given() {
+                Some(option) => Err(unused(option, other)),
+                None => Ok(None),
+            },
         }
     }
+
+    /// One that was given, if any was.
+    fn given(&self) -> Option<&'static str> {
+        let options = [
+            ("--zookeeper-url", self.zookeeper_url.is_some()),
+            ("--zookeeper-dir", self.zookeeper_dir.is_some()),
+            (
+                "--zookeeper-session-timeout",
+                self.zookeeper_session_timeout.is_some(),
+            ),
+            ("--zookeeper-auth-file", self.zookeeper_auth_file.is_some()),
+            ("--zookeeper-tls-ca", self.zookeeper_tls_ca.is_some()),
+            ("--zookeeper-tls-cert", self.zookeeper_tls_cert.is_some()),
+            ("--zookeeper-tls-key", self.zookeeper_tls_key.is_some()),
+        ];
+        let given = options.into_iter().find(|(_, given)| *given);
+        given.map(|(option, _)| option)
+    }
+
+    fn settings_at(&self, url: &str) -> anyhow::Result<ZooKeeperSettings> {
+        let credentials = self.zookeeper_auth_file.as_deref();
+        let identity = self.zookeeper_tls_cert.clone();
+        let default = ZooKeeperSettings::default();
+        Ok(ZooKeeperSettings {
+            url: url.to_owned(),
+            dir: self.zookeeper_dir.clone().unwrap_or(default.dir),
+            session_timeout: self
+                .zookeeper_session_timeout
+                .unwrap_or(default.session_timeout),
+            credentials: credentials.map(read_credentials).transpose()?,
+            tls: self.zookeeper_tls_ca.clone().map(|authorities| TlsFiles {
+                authorities,
+                identity: identity.zip(self.zookeeper_tls_key.clone()),
+            }),
+        })
+    }
+}
+
+/// The refusal of an option that `mode` has no use for: whoever gave it believes in another mode.
+pub(super) fn unused(option: &str, mode: RecoveryMode) -> anyhow::Error {
+    bad(format!(
+        "{option} is for --recovery-mode zookeeper; it is `{}`: give that mode, or leave the option out",
+        mode.name()
+    ))
 }
 
 fn bad(text: String) -> anyhow::Error {
@@ -118,15 +151,18 @@ fn bad(text: String) -> anyhow::Error {
 /// Reads the file of `--zookeeper-auth-file`. What is in it is never shown.
 fn read_credentials(file: &Path) -> anyhow::Result<Credentials> {
     let shown = file.display();
-    let about = fs::metadata(file).with_context(|| format!("read the credentials in {shown}"))?;
+    let unreadable = |source| ZooKeeperError::Read {
+        path: file.to_owned(),
+        source,
+    };
+    let about = fs::metadata(file).map_err(unreadable)?;
     let mode = about.permissions().mode() & 0o777;
     if mode & 0o077 != 0 {
         return Err(bad(format!(
             "others can read the credentials in {shown} (mode {mode:o}); run `chmod 600 {shown}`"
         )));
     }
-    let text = fs::read_to_string(file);
-    let text = text.with_context(|| format!("read the credentials in {shown}"))?;
+    let text = fs::read_to_string(file).map_err(unreadable)?;
     parse_credentials(&text).ok_or_else(|| {
         bad(format!(
             "{shown} holds no credentials; expected one line, `digest USER:PASSWORD` or `sasl USER:PASSWORD`"

@@ -23,14 +23,14 @@ use super::code::{Code, LoadError};
 use super::convert;
 use super::effect::Effect;
 use super::engine::{Engine, Loaded, TICK};
+use super::entries::EntryFormats;
 use super::event::{Event, GuestEvent};
 use super::limiter::{self, Limiter, Used};
-use super::metadata::{Metadata, check_entries};
+use super::metadata::Metadata;
 use super::output::Output;
 use super::rights;
 use super::surroundings::{LogLevel, LogLine, Surroundings};
 use super::throttle::Throttle;
-use crate::election::leadership::EntryFormats;
 use crate::endpoint::settings::EndpointSettings;
 use crate::error::RpcError;
 use crate::store::Writes;
@@ -429,7 +429,9 @@ async fn entries(
         reads: said.reads,
     });
     if let Some(entries) = &entries {
-        check_entries(entries).map_err(|reason| LoadError::BadMetadata { reason })?;
+        entries
+            .check()
+            .map_err(|reason| LoadError::BadMetadata { reason })?;
     }
     Ok(entries)
 }

@@ -4,8 +4,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::election::leadership::EntryFormats;
-
 /// The description of one version of an endpoint.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Metadata {
@@ -109,28 +107,6 @@ pub struct Case {
     pub payload: u32,
 }
 
-/// Which formats of entries a version writes and reads, if what it says makes sense.
-///
-/// # Errors
-/// One sentence.
-pub(crate) fn check_entries(entries: &EntryFormats) -> Result<(), String> {
-    if entries.reads.len() > ENTRY_FORMATS_MAX {
-        let count = entries.reads.len();
-        return Err(format!(
-            "it reads {count} formats of entries, more than {ENTRY_FORMATS_MAX}"
-        ));
-    }
-    match entries.reads.contains(&entries.writes) {
-        true => Ok(()),
-        false => Err(format!(
-            "the format {} of its entries is not among those it reads: {:?}",
-            entries.writes, entries.reads
-        )),
-    }
-}
-
-/// More formats of entries than any endpoint needs.
-const ENTRY_FORMATS_MAX: usize = 64;
 /// More nodes than any message type needs; a hostile component could send millions.
 const NODES_MAX: usize = 4096;
 /// More kinds than any endpoint needs.
@@ -239,18 +215,6 @@ mod tests {
             }],
             built_with: "test".to_owned(),
         }
-    }
-
-    #[test]
-    fn a_version_reads_the_entries_that_it_writes() {
-        let entries = |writes, reads: &[u32]| EntryFormats {
-            writes,
-            reads: reads.to_vec(),
-        };
-        assert_eq!(check_entries(&entries(2, &[1, 2])), Ok(()));
-        assert!(check_entries(&entries(3, &[1, 2])).is_err());
-        let many: Vec<u32> = (0..=64).collect();
-        assert!(check_entries(&entries(0, &many)).is_err());
     }
 
     #[test]

@@ -15,6 +15,8 @@ pub mod engine;
 
 pub mod metadata;
 
+pub mod entries;
+
 pub mod event;
 
 pub mod effect;

@@ -13,7 +13,7 @@ use super::latch_task::run;
 use super::leadership::{Candidate, Participant};
 use crate::zookeeper::session::Session;
 use crate::zookeeper::tests::server::{Ensemble, LONGEST_SESSION, ZooKeeperServer};
-use crate::zookeeper::tests::{DEADLINE, proxy_to, settings};
+use crate::zookeeper::tests::{DEADLINE, packages, proxy_to, settings};
 use crate::zookeeper::{Credentials, ZooKeeperSettings};
 
 use self::curator::Curator;

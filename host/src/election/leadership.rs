@@ -15,6 +15,8 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+pub use crate::component::entries::EntryFormats;
+
 /// One time of leading.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Term {
@@ -47,15 +49,6 @@ pub struct Candidate {
     /// What it keeps beyond the process, if it said so.
     #[serde(default)]
     pub entries: Option<EntryFormats>,
-}
-
-/// Which formats of entries a version writes and reads.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EntryFormats {
-    /// The format that it writes.
-    pub writes: u32,
-    /// The formats that it reads.
-    pub reads: Vec<u32>,
 }
 
 /// One who stands for election.

@@ -28,10 +28,10 @@ use crate::address::EndpointAddress;
 use crate::clock::{EndpointClock, PauseClock};
 use crate::component::code::{Code, LoadError};
 use crate::component::engine::Engine;
+use crate::component::entries::EntryFormats;
 use crate::component::instance::{self, Prepared};
 use crate::component::limiter::Used;
 use crate::component::metadata::Metadata;
-use crate::election::leadership::EntryFormats;
 use crate::error::RpcError;
 use crate::log_budget::LogBudget;
 use crate::responder::Outcome;
@@ -79,7 +79,7 @@ pub(crate) struct Running {
     /// The kinds that it answers.
     answers: Arc<HashSet<String>>,
     /// In which formats it keeps what it persists, if it says so.
-    pub(super) entries: Option<EntryFormats>,
+    pub(crate) entries: Option<EntryFormats>,
     /// It can stand for election.
     pub(super) can_lead: bool,
     used: Arc<Used>,

@@ -6,7 +6,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::record::{HeldVersion, VersionId};
-use crate::election::leadership::{Certainty, EntryFormats, Participant, Shown};
+use crate::component::entries::EntryFormats;
+use crate::election::leadership::{Certainty, Participant, Shown};
 
 /// One endpoint, as `instar status` and the admin API show it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

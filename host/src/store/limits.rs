@@ -1,6 +1,5 @@
 //! The bounds of a store. At each the host refuses, and says which it was.
 
-use super::zookeeper::packet;
 use crate::error::RpcError;
 
 /// Longest name, in bytes.
@@ -9,11 +8,12 @@ pub const NAME_BYTES_MAX: usize = 255;
 pub const VALUE_BYTES_MAX: usize = 16 << 20;
 /// Names and values that one turn may persist in a file, in bytes.
 pub const TURN_BYTES_MAX: usize = 64 << 20;
-/// Largest value in ZooKeeper, in bytes.
-pub const ZOOKEEPER_VALUE_BYTES_MAX: usize = packet::VALUE_BYTES_MAX;
+/// Largest value in ZooKeeper, in bytes. It leaves room for its path.
+pub const ZOOKEEPER_VALUE_BYTES_MAX: usize = 960 << 10;
 /// What one turn may persist in ZooKeeper, in bytes: values, and for each the path of its node and some 64
-/// bytes. It has to fit into one request, for which servers have a limit.
-pub const ZOOKEEPER_TURN_BYTES_MAX: usize = packet::TURN_BYTES_MAX;
+/// bytes. It has to fit into one request, for which servers have a limit (`jute.maxbuffer`), beside what
+/// is in each.
+pub const ZOOKEEPER_TURN_BYTES_MAX: usize = 0xf_ffff - (16 << 10);
 /// Names that one endpoint may keep.
 pub const ENTRIES_MAX: usize = 65_536;
 /// Names and values that one endpoint may keep, in bytes.

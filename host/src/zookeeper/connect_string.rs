@@ -10,22 +10,22 @@ const PORT: u16 = 2181;
 
 /// What the text says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct ConnectString {
+pub(crate) struct ConnectString {
     pub(super) servers: Vec<Server>,
     /// None where it is the root.
-    pub(super) chroot: Option<String>,
+    pub(crate) chroot: Option<String>,
 }
 
 /// One server.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Server {
+pub(crate) struct Server {
     pub(super) host: String,
     pub(super) port: u16,
     pub(super) tls: bool,
 }
 
 impl ConnectString {
-    pub(super) fn parse(url: &str) -> Result<Self, ZooKeeperError> {
+    pub(crate) fn parse(url: &str) -> Result<Self, ZooKeeperError> {
         let wrong = |reason: String| ZooKeeperError::Url {
             url: url.to_owned(),
             reason,

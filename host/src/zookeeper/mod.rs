@@ -1,10 +1,12 @@
-//! ZooKeeper: the one place that knows the client library, and what it does not do by itself.
+//! ZooKeeper: the one place that makes sessions, and knows what the client library does not do by itself.
+//!
+//! Those who read and write do so with the library's own client and its types, by the rules of `session.rs`.
 //!
 //! Not here: who leads ([`crate::election`]) and what is kept ([`crate::store`]).
 
 mod settings;
 
-mod connect_string;
+pub(crate) mod connect_string;
 
 mod connector;
 

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use zookeeper_client::{Acls, Client, CreateMode, CreateOptions, Error, StateWatcher};
@@ -30,6 +30,7 @@ use super::connector::connector;
 use super::error::ZooKeeperError;
 use super::request::{RequestError, within};
 use super::settings::ZooKeeperSettings;
+use crate::moment::until;
 
 /// Between two tries with credentials that were refused.
 const REFUSED_PAUSE: Duration = Duration::from_secs(10);
@@ -493,13 +494,6 @@ async fn keep(shared: Arc<Shared>, stop: CancellationToken) {
         }
     }
     shared.without(None);
-}
-
-async fn until(moment: Option<Instant>) {
-    match moment {
-        Some(moment) => sleep_until(moment).await,
-        None => std::future::pending().await,
-    }
 }
 
 async fn probe(server: &Server) -> String {

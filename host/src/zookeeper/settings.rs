@@ -4,6 +4,11 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::connect_string::ConnectString;
+use super::connector::connector;
+use super::error::ZooKeeperError;
+use super::paths::Paths;
+
 /// How ZooKeeper is reached, and where in it an ensemble of hosts has its nodes.
 #[derive(Clone, Debug)]
 pub struct ZooKeeperSettings {
@@ -52,6 +57,18 @@ impl Default for ZooKeeperSettings {
             credentials: None,
             tls: None,
         }
+    }
+}
+
+impl ZooKeeperSettings {
+    /// Refuses what can never work. Asks no server: that one does not answer is waited for.
+    ///
+    /// # Errors
+    /// See [`ZooKeeperError`].
+    pub fn check(&self) -> Result<(), ZooKeeperError> {
+        Paths::new(&self.dir)?;
+        connector(self, &ConnectString::parse(&self.url)?)?;
+        Ok(())
     }
 }
 

@@ -11,6 +11,9 @@ use super::{Credentials, TlsFiles, ZooKeeperError, ZooKeeperSettings};
 use self::proxy::Proxy;
 use self::server::{LONGEST_SESSION, ZooKeeperServer};
 
+#[path = "../../../tests/src/packages.rs"]
+pub(crate) mod packages;
+
 #[path = "../../../tests/src/zookeeper.rs"]
 pub(crate) mod server;
 

@@ -17,7 +17,7 @@ use crate::address::EndpointAddress;
 use crate::bundled;
 use crate::cli::output::{Output, line};
 use crate::cli::serve::{Stop, shut_down, unless_stopped};
-use crate::cli::zookeeper::{RecoveryMode, ZooKeeperOptions};
+use crate::cli::zookeeper::{RecoveryMode, ZooKeeperOptions, unused};
 use crate::election::ElectionSettings;
 use crate::election::under_parent::UnderParent;
 use crate::store::StoreSettings;
@@ -74,6 +74,9 @@ type Parent = Option<Arc<UnderParent>>;
 impl Master {
     pub(in crate::cli) async fn run(self, output: Output) -> anyhow::Result<()> {
         let zookeeper = self.zookeeper.settings(self.recovery_mode)?;
+        if self.no_parent && zookeeper.is_none() {
+            return Err(unused("--no-parent", self.recovery_mode));
+        }
         match &zookeeper {
             Some(settings) if !self.no_parent && !self.under_parent => {
                 parent::run(MASTER, settings).await

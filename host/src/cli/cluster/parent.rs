@@ -34,8 +34,9 @@ pub(super) async fn run(endpoint: &str, settings: &ZooKeeperSettings) -> anyhow:
     let (ours, theirs) = Socket::pair().context("make a socket to the child process")?;
     ours.set_nonblocking(true)?;
     let socket = UnixStream::from_std(ours)?;
-    let mut child = start(theirs)?;
+    // Before there is a child: what fails here leaves none behind.
     let latch = hold_latch(socket, endpoint, settings)?;
+    let mut child = start(theirs)?;
     let status = loop {
         tokio::select! {
             status = child.wait() => break status.context("wait for the child process")?,

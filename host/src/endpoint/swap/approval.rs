@@ -13,9 +13,10 @@ use super::super::record::{HeldVersion, VersionId};
 use super::super::settings::EndpointSettings;
 use super::super::trial::HEALTH;
 use crate::component::code::{Code, LoadError};
+use crate::component::entries::EntryFormats;
 use crate::component::instance::{self, Prepared};
 use crate::component::surroundings::Surroundings;
-use crate::election::leadership::{Candidate, EntryFormats};
+use crate::election::leadership::Candidate;
 
 impl Held {
     /// The code, and the settings with everything granted that it wants.
