@@ -19,7 +19,8 @@ use crate::ha_cluster::{HaCluster, HaSettings, Part};
 use crate::process::{Signal, send};
 use crate::proxy::Proxy;
 use crate::schedule::rng::Rng;
-use crate::watch::{Summary, Watch, connect};
+use crate::second_client;
+use crate::watch::{Summary, Watch, connect, standing};
 use crate::zookeeper::Ensemble;
 
 /// Sessions of the masters.
@@ -46,6 +47,8 @@ pub enum Fault {
     CutOff(Who),
     /// Its connections with ZooKeeper are cut, once.
     Cut(Who),
+    /// Its session with ZooKeeper is ended by another client.
+    Expire(Who, SessionFor),
     /// Its logic is swapped.
     Swap(Who),
     /// The way to it is cut, for all who do not listen elsewhere: only in plans with fronts.
@@ -73,6 +76,15 @@ pub enum Who {
     Leader,
     /// This one.
     Master(usize),
+}
+
+/// A session of a master.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionFor {
+    /// In which it stands for election: that of the parent, where there is one.
+    Latch,
+    /// In which the host reads and writes.
+    Store,
 }
 
 /// A fault, and when.
@@ -152,6 +164,7 @@ fn fault(rng: &mut Rng, fronts: bool) -> Option<Fault> {
     let server = usize::try_from(rng.below(THREE as u64)).unwrap_or_default();
     let who = rng.choose(&[(3, Who::Leader), (1, Who::Master(master))])?;
     let part = rng.choose(&[(2, Part::Host), (1, Part::Parent), (1, Part::Tree)])?;
+    let session = rng.choose(&[(1, SessionFor::Latch), (1, SessionFor::Store)])?;
     rng.choose(&[
         (2, Fault::Stop(who)),
         (4, Fault::Kill(who, part)),
@@ -159,6 +172,7 @@ fn fault(rng: &mut Rng, fronts: bool) -> Option<Fault> {
         (2, Fault::Hold(who)),
         (2, Fault::CutOff(who)),
         (2, Fault::Cut(who)),
+        (2, Fault::Expire(who, session)),
         (2, Fault::Swap(who)),
         (if fronts { 4 } else { 0 }, Fault::Unreachable(who)),
         (1, Fault::DeleteLatch),
@@ -188,6 +202,38 @@ pub async fn run(instar: &Path, seed: u64, long: Duration) -> anyhow::Result<Sum
             Err(error.context(format!("{}\n{words}\n{repeat}", world.watch.timeline())))
         }
     }
+}
+
+/// Another client ends a session of the master that reaches ZooKeeper by these ways. How many: there is none
+/// for a moment where one has just ended. `zookeeper`: its connection string; `dir`: the node below which all is.
+///
+/// # Errors
+/// ZooKeeper does not answer.
+pub async fn expire(
+    zookeeper: &str,
+    dir: &str,
+    ways: &[Proxy],
+    which: SessionFor,
+) -> anyhow::Result<usize> {
+    let client = connect(zookeeper).await?;
+    let stand = standing(&client, dir).await?;
+    let mut expired = 0;
+    for session in ways.iter().flat_map(second_client::sessions_through) {
+        let latch = stand.iter().any(|standing| standing.owner == session.id);
+        if latch != (which == SessionFor::Latch) {
+            continue;
+        }
+        let mut outcome = Err(std::io::ErrorKind::NotConnected.into());
+        for way in ways {
+            // Any server will do.
+            outcome = second_client::expire(way.far_end(), &session).await;
+            if outcome.is_ok() {
+                break;
+            }
+        }
+        expired += usize::from(outcome?);
+    }
+    Ok(expired)
 }
 
 /// A cluster at work, and ways to harm it.
@@ -326,6 +372,7 @@ impl World {
             | Fault::Hold(who)
             | Fault::CutOff(who)
             | Fault::Cut(who)
+            | Fault::Expire(who, _)
             | Fault::Swap(who)
             | Fault::Unreachable(who) => {
                 let Some(place) = self.victim(who).await else {
@@ -394,6 +441,18 @@ impl World {
                 }
                 return Ok(None);
             }
+            Fault::Expire(_, session) => {
+                let (zookeeper, dir) = (self.ensemble.url(), &self.cluster.settings().dir);
+                let expiring = expire(&zookeeper, dir, ways, session);
+                // Where ZooKeeper is away there is nothing to end.
+                let expired = tokio::time::timeout(SESSION, expiring).await;
+                let expired = expired.unwrap_or_else(|late| Err(late.into()));
+                match expired {
+                    Ok(count) => self.watch.note(format!("{count} sessions ended")),
+                    Err(error) => self.watch.note(format!("no session ended: {error:#}")),
+                }
+                return Ok(None);
+            }
             Fault::Unreachable(_) => {
                 if let Some(front) = &master.front {
                     front.break_off().await;
@@ -446,12 +505,10 @@ impl World {
 
     async fn delete_latch(&self) -> anyhow::Result<()> {
         let client = connect(&self.ensemble.url()).await?;
-        let election = format!("{}/leader_election", self.cluster.settings().dir);
         let deleting = async {
-            let (mut nodes, _) = client.get_children(&election).await?;
-            nodes.sort_by_key(|node| node.rsplit('-').next().map(str::to_owned));
-            if let Some(first) = nodes.first() {
-                client.delete(&format!("{election}/{first}"), None).await?;
+            let all = standing(&client, &self.cluster.settings().dir).await?;
+            if let Some(first) = all.first() {
+                client.delete(&first.path, None).await?;
             }
             anyhow::Ok(())
         };

@@ -32,6 +32,8 @@ pub mod puppets;
 
 pub mod schedule;
 
+pub mod second_client;
+
 pub mod story;
 
 pub mod table;

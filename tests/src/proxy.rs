@@ -2,8 +2,9 @@
 //!
 //! Three ways to be bad: connections are [cut](Proxy::cut) once; the way is [broken](Proxy::break_off), as
 //! when nobody listens; or it [holds](Proxy::hold), as when a cable is pulled: what is sent waits, and
-//! nobody is told.
+//! nobody is told. It may hold only [what the far end says](Proxy::hold_answers). What the far end said first is kept: [`Proxy::first_words`].
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,19 +16,30 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
+/// So many bytes of what the far end says first are kept, of so many connections, the last ones.
+const FIRST_WORDS: usize = 64;
+const CONNECTIONS_KEPT: usize = 256;
+
 /// A port behind which another one stands.
 pub struct Proxy {
     at: SocketAddr,
+    to: SocketAddr,
+    heard: Arc<Heard>,
     connections: Arc<Mutex<JoinSet<()>>>,
     accepted: Arc<AtomicUsize>,
     way: watch::Sender<Way>,
     accepting: JoinHandle<()>,
 }
 
+/// What the far end said first on each connection.
+type Heard = Mutex<VecDeque<Vec<u8>>>;
+
 /// How the way is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
     Open,
+    /// What the far end says waits; what is said to it passes.
+    AnswersHeld,
     /// Bytes wait, those of connections that are made meanwhile, too.
     Held,
     /// There are no connections.
@@ -55,13 +67,15 @@ impl Proxy {
         let at = listener.local_addr()?;
         let connections = Arc::new(Mutex::new(JoinSet::new()));
         let accepted = Arc::new(AtomicUsize::new(0));
+        let heard = Arc::<Heard>::default();
         let (way, is) = watch::channel(Way::Open);
         let accepting = tokio::spawn({
             let (connections, accepted) = (Arc::clone(&connections), Arc::clone(&accepted));
+            let heard = Arc::clone(&heard);
             async move {
                 while let Ok((near, _)) = listener.accept().await {
                     accepted.fetch_add(1, Ordering::Relaxed);
-                    let connection = connect(near, to, is.clone());
+                    let connection = connect(near, to, is.clone(), Arc::clone(&heard));
                     let mut all = connections.lock().unwrap_or_else(PoisonError::into_inner);
                     while all.try_join_next().is_some() {}
                     if *is.borrow() != Way::Broken {
@@ -72,6 +86,8 @@ impl Proxy {
         });
         Ok(Self {
             at,
+            to,
+            heard,
             connections,
             accepted,
             way,
@@ -84,9 +100,21 @@ impl Proxy {
         self.at.port()
     }
 
+    /// The address of the far end.
+    pub fn far_end(&self) -> SocketAddr {
+        self.to
+    }
+
     /// How many connections were opened through it so far.
     pub fn accepted(&self) -> usize {
         self.accepted.load(Ordering::Relaxed)
+    }
+
+    /// The first bytes that the far end sent on each connection, as far as they came together: at most 64,
+    /// of the last 256 connections.
+    pub fn first_words(&self) -> Vec<Vec<u8>> {
+        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.iter().cloned().collect()
     }
 
     /// Cuts all connections, whatever is under way on them, and waits until they are. New ones can be
@@ -113,6 +141,11 @@ impl Proxy {
         self.way.send_replace(Way::Held);
     }
 
+    /// Lets no byte of the far end pass until it is [mended](Proxy::mend): it hears, and is not heard.
+    pub fn hold_answers(&self) {
+        self.way.send_replace(Way::AnswersHeld);
+    }
+
     /// Opens the way again. What was held goes on its way.
     pub fn mend(&self) {
         self.way.send_replace(Way::Open);
@@ -126,9 +159,9 @@ impl Drop for Proxy {
     }
 }
 
-async fn connect(near: TcpStream, to: SocketAddr, way: watch::Receiver<Way>) {
+async fn connect(near: TcpStream, to: SocketAddr, way: watch::Receiver<Way>, heard: Arc<Heard>) {
     let mut open = way.clone();
-    if until_open(&mut open).await.is_err() {
+    if until(&mut open, Way::lets_in).await.is_err() {
         return;
     }
     let Ok(far) = TcpStream::connect(to).await else {
@@ -139,13 +172,31 @@ async fn connect(near: TcpStream, to: SocketAddr, way: watch::Receiver<Way>) {
     let ((from_near, to_near), (from_far, to_far)) = (near.into_split(), far.into_split());
     // A connection that breaks is what this is for. Each direction ends by itself, as TCP's do.
     let _ = tokio::join!(
-        pass(from_near, to_far, way.clone()),
-        pass(from_far, to_near, way)
+        pass(from_near, to_far, way.clone(), Way::lets_in, None),
+        pass(from_far, to_near, way, Way::lets_out, Some(heard))
     );
 }
 
-async fn until_open(way: &mut watch::Receiver<Way>) -> io::Result<()> {
-    let open = way.wait_for(|way| *way == Way::Open).await;
+fn keep(heard: &Heard, words: &[u8]) {
+    let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
+    if heard.len() == CONNECTIONS_KEPT {
+        heard.pop_front();
+    }
+    heard.push_back(words.iter().take(FIRST_WORDS).copied().collect());
+}
+
+impl Way {
+    fn lets_in(self) -> bool {
+        matches!(self, Self::Open | Self::AnswersHeld)
+    }
+
+    fn lets_out(self) -> bool {
+        self == Self::Open
+    }
+}
+
+async fn until(way: &mut watch::Receiver<Way>, passes: fn(Way) -> bool) -> io::Result<()> {
+    let open = way.wait_for(|way| passes(*way)).await;
     open.map(drop).map_err(io::Error::other)
 }
 
@@ -153,13 +204,21 @@ async fn pass(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     mut way: watch::Receiver<Way>,
+    passes: fn(Way) -> bool,
+    mut heard: Option<Arc<Heard>>,
 ) -> io::Result<()> {
     let mut buffer = vec![0; 64 << 10];
     loop {
         let length = from.read(&mut buffer).await?;
-        until_open(&mut way).await?;
+        until(&mut way, passes).await?;
         match buffer.get(..length) {
-            Some(read) if length > 0 => to.write_all(read).await?,
+            Some(read) if length > 0 => {
+                // Before it is passed on: who got it may count on it that we have heard it.
+                if let Some(heard) = heard.take() {
+                    keep(&heard, read);
+                }
+                to.write_all(read).await?;
+            }
             // The other side hears of the end.
             _ => return to.shutdown().await,
         }
@@ -200,6 +259,13 @@ mod tests {
         proxy.mend();
         stream.read_exact(&mut answer).await.unwrap();
         assert_eq!(answer, *b"b");
+        assert_eq!(proxy.first_words(), [b"a".to_vec()]);
+        proxy.hold_answers();
+        stream.write_all(b"b").await.unwrap();
+        let early = tokio::time::timeout(Duration::from_millis(20), stream.read(&mut answer));
+        assert!(early.await.is_err(), "it is held");
+        proxy.mend();
+        stream.read_exact(&mut answer).await.unwrap();
         proxy.break_off().await;
         assert_eq!(stream.read(&mut answer).await.unwrap_or(0), 0);
         let mut again = open().await.unwrap();

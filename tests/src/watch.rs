@@ -5,10 +5,12 @@
 //! At the end:
 //! 1. **One decides.** Each promise is an entry in ZooKeeper, and the number of the change that wrote it is
 //!    the truth about when. It must lie within the time in which the latch node of the master that promised
-//!    was the first one; of a worker that a master says it knew already, that of any master. So two masters
-//!    that promise something at the same time are found, however short that was, and so is a write of one that
-//!    led before. What is answered without a write is not seen here; tests ask for it.
-//! 2. **Nothing is lost.** What was promised is listed by the master that leads.
+//!    was the first one. So two masters that promise something at the same time are found, however short that
+//!    was, and so is a write of one that led before. One that says that it knew already may have found what
+//!    another one wrote and did not come to say. What is answered without a write is not seen here; tests ask
+//!    for it.
+//! 2. **Nothing is lost.** What was promised is listed by the master that leads, and what it lists as running
+//!    runs, and nothing else.
 //! 3. **At most once.** No driver runs twice, and none is launched again, unless its worker was lost on
 //!    purpose.
 //! 4. **It recovers.** When the faults stop, a master leads, within [`DEADLINE`](crate::DEADLINE).
@@ -20,8 +22,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use deploy_protocol::{
-    Command, ComponentFile, DriverDescription, MasterStateResponse, Program, RequestSubmitDriver,
-    ResourceRequirement, WorkerState,
+    Command, ComponentFile, DriverDescription, DriverState, MasterStateResponse, Program,
+    RequestSubmitDriver, ResourceRequirement, WorkerState,
 };
 use instar_host::address::{EndpointAddress, Location};
 use tokio::sync::watch;
@@ -36,6 +38,9 @@ const WORKERS_EACH: Duration = Duration::from_millis(100);
 
 /// So many workers for one driver.
 const WORKERS_PER_DRIVER: u32 = 3;
+
+/// The markers of drivers of a watch begin so.
+const MARKER: &str = "marker-";
 
 /// How long a master may take to answer a submission. It may stand in doubt for a session.
 const ANSWER: Duration = Duration::from_secs(15);
@@ -208,6 +213,22 @@ impl Watch {
         }
     }
 
+    /// Drivers that are written down and that no worker was told to run so far: their ids. `client`: of
+    /// ZooKeeper.
+    ///
+    /// # Errors
+    /// ZooKeeper does not say.
+    pub async fn unsaid(&self, client: &Client) -> anyhow::Result<Vec<String>> {
+        let (names, _) = client
+            .get_children(&format!("{}/master_status", self.dir))
+            .await?;
+        let launches = self.company.diary().launches;
+        let said: BTreeSet<_> = launches.iter().map(|l| l.driver_id.as_str()).collect();
+        let drivers = names.iter().filter_map(|name| name.strip_prefix("driver_"));
+        let unsaid = drivers.filter(|id| !said.contains(id));
+        Ok(unsaid.map(str::to_owned).collect())
+    }
+
     /// Ends: asks no more, waits until a master leads, and looks at what is there.
     ///
     /// # Errors
@@ -265,7 +286,11 @@ impl Watch {
             // Those that come late, too.
             let workers = self.company.diary().promises;
             let lost = match cluster.leaders_state().await {
-                Some(state) => lost(&state, &workers, drivers),
+                Some(state) => {
+                    let mut lost = lost(&state, &workers, drivers);
+                    lost.extend(astray(&state, &self.company.drivers()));
+                    lost
+                }
                 None => vec!["no master leads, or more than one".to_owned()],
             };
             if lost.is_empty() {
@@ -308,13 +333,15 @@ impl Watch {
     }
 
     /// Rule 1.
-    async fn one_decides(&self, workers: &[Promise], drivers: &[Driver], wrong: &mut Vec<String>) {
-        let workers = workers
-            .iter()
-            .map(|w| (format!("worker_{}", w.id), &w.by, w.known));
-        let drivers = drivers
-            .iter()
-            .map(|d| (format!("driver_{}", d.id), &d.by, false));
+    async fn one_decides<'a>(
+        &self,
+        workers: &'a [Promise],
+        drivers: &'a [Driver],
+        wrong: &mut Vec<String>,
+    ) {
+        let worker = |w: &'a Promise| (format!("worker_{}", w.id), &w.by, w.known);
+        let driver = |d: &'a Driver| (format!("driver_{}", d.id), &d.by, false);
+        let (workers, drivers) = (workers.iter().map(worker), drivers.iter().map(driver));
         let promises: Vec<_> = workers.chain(drivers).collect();
         let written = match entries(&self.zookeeper, &format!("{}/master_status", self.dir)).await {
             Ok(written) => written,
@@ -342,11 +369,11 @@ impl Watch {
             if later.clone().any(|by| latch.led(by, *change).is_ok()) {
                 continue;
             }
-            let mut masters = self.masters.iter();
-            if known && masters.any(|(_, master)| latch.led(&master.location, *change).is_ok()) {
-                continue;
-            }
-            if let Err(reason) = latch.led(by, *change) {
+            let promised = match known {
+                true => latch.found(by, *change),
+                false => latch.led(by, *change),
+            };
+            if let Err(reason) = promised {
                 wrong.push(format!("{entry}, promised by {by}: {reason}"));
             }
         }
@@ -383,6 +410,25 @@ fn lost(state: &MasterStateResponse, workers: &[Promise], drivers: &[Driver]) ->
     workers.chain(drivers).collect()
 }
 
+/// What is listed as running and does not run, and the other way round. `running`: ids and markers.
+fn astray(state: &MasterStateResponse, running: &[(String, String)]) -> Vec<String> {
+    let listed = state.active_drivers.iter().filter(|driver| {
+        let marker = driver.description.command.arguments.first();
+        marker.is_some_and(|marker| marker.starts_with(MARKER))
+    });
+    let listed: BTreeMap<_, _> = listed.map(|driver| (&driver.id, driver.state)).collect();
+    let runs: BTreeSet<_> = running.iter().map(|(id, _)| id).collect();
+    let by = &state.master;
+    let idle = listed
+        .iter()
+        .filter(|(id, state)| **state == DriverState::Running && !runs.contains(**id));
+    let idle = idle.map(|(id, _)| format!("{id} is listed as running at {by}, and does not run"));
+    let stray = running.iter().filter(|(id, _)| !listed.contains_key(id));
+    let stray =
+        stray.map(|(id, marker)| format!("{id} ({marker}) runs, and is not listed at {by}"));
+    idle.chain(stray).collect()
+}
+
 /// Asks a master for decisions until it is told to stop. Drivers that it promised to run.
 async fn probe(
     company: Arc<Company>,
@@ -402,7 +448,7 @@ async fn probe(
             continue;
         }
         let (company, master) = (Arc::clone(&company), master.clone());
-        let marker = format!("marker-{}-{count}", number + 1);
+        let marker = format!("{MARKER}{}-{count}", number + 1);
         asked.push(tokio::spawn(async move {
             let description = driver(&marker);
             let request = RequestSubmitDriver { description };
@@ -455,6 +501,36 @@ pub async fn connect(zookeeper: &str) -> anyhow::Result<Client> {
         .connect(zookeeper);
     let connected = tokio::time::timeout(LOOK, connecting).await;
     Ok(connected.with_context(|| format!("no answer of ZooKeeper at {zookeeper}"))??)
+}
+
+/// A node of the latch, and the session that it belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Its path.
+    pub path: String,
+    /// Id of the session.
+    pub owner: i64,
+}
+
+/// All who stand now, the one that leads first. `dir`: the node below which all of a cluster is.
+///
+/// # Errors
+/// ZooKeeper does not say.
+pub async fn standing(client: &Client, dir: &str) -> anyhow::Result<Vec<Standing>> {
+    let election = format!("{dir}/leader_election");
+    let (mut names, _) = client.get_children(&election).await?;
+    names.retain(|name| name.contains("latch-"));
+    names.sort_by_key(|name| name.rsplit('-').next().map(str::to_owned));
+    let mut all = Vec::new();
+    for name in names {
+        let path = format!("{election}/{name}");
+        // One may leave meanwhile.
+        if let Some(stat) = client.check_stat(&path).await? {
+            let owner = stat.ephemeral_owner;
+            all.push(Standing { path, owner });
+        }
+    }
+    Ok(all)
 }
 
 /// Reads all entries: their names, and the number of the change that made each.
@@ -581,11 +657,30 @@ impl Latch {
 
     /// Whether a node of this master was the first one at the change `change`.
     fn led(&self, master: &Location, change: i64) -> Result<(), String> {
+        let terms = self.terms(master);
+        let in_term = |(from, to): &(i64, i64)| (*from..=*to).contains(&change);
+        match terms.iter().any(in_term) {
+            true => Ok(()),
+            false => Err(not_in(change, &terms)),
+        }
+    }
+
+    /// Whether a node of this master was the first one at the change `change`, or later.
+    fn found(&self, master: &Location, change: i64) -> Result<(), String> {
+        let terms = self.terms(master);
+        match terms.iter().any(|(_, to)| change <= *to) {
+            true => Ok(()),
+            false => Err(not_in(change, &terms)),
+        }
+    }
+
+    /// From which change to which nodes of this master were the first one, at most.
+    fn terms(&self, master: &Location) -> Vec<(i64, i64)> {
         let of = |node: &&Node| {
             let candidate = node.candidate.as_deref().unwrap_or_default();
             candidate.ends_with(&format!("@{master}"))
         };
-        let mut reasons = Vec::new();
+        let mut terms = Vec::new();
         for node in self.nodes.values().filter(of) {
             let before = self.nodes.values();
             let before = before.filter(|other| other.created < node.created);
@@ -593,18 +688,11 @@ impl Latch {
             let from = before.map(|other| other.was_there).max();
             let from = from.unwrap_or_default().max(node.created);
             let to = node.gone.unwrap_or(i64::MAX);
-            if (from..=to).contains(&change) {
-                return Ok(());
+            if from <= to {
+                terms.push((from, to));
             }
-            reasons.push(format!("from change {from:#x} to {to:#x}"));
         }
-        Err(format!(
-            "it was written by change {change:#x}, and its latch node was the first one {}",
-            match reasons.is_empty() {
-                true => "never".to_owned(),
-                false => reasons.join(", "),
-            }
-        ))
+        terms
     }
 
     /// For people.
@@ -629,6 +717,20 @@ impl Latch {
         }
         text
     }
+}
+
+fn not_in(change: i64, terms: &[(i64, i64)]) -> String {
+    let terms: Vec<_> = terms
+        .iter()
+        .map(|(from, to)| format!("from change {from:#x} to {to:#x}"))
+        .collect();
+    format!(
+        "it was written by change {change:#x}, and its latch node was the first one {}",
+        match terms.is_empty() {
+            true => "never".to_owned(),
+            false => terms.join(", "),
+        }
+    )
 }
 
 impl Default for Timeline {
@@ -694,6 +796,8 @@ mod tests {
         assert!(latch.led(&at(2), 19).is_err());
         assert_eq!(latch.led(&at(2), 50), Ok(()));
         assert!(latch.led(&at(3), 50).is_err(), "it never stood");
+        assert_eq!(latch.found(&at(2), 15), Ok(()), "written by one before it");
+        assert!(latch.found(&at(1), 50).is_err(), "written by one after it");
         assert_eq!(latch.firsts, names(&["a-latch-0", "b-latch-1"]));
     }
 }

@@ -13,17 +13,21 @@
 use std::path::Path;
 use std::time::Duration;
 
-use deploy_protocol::{RecoveryState, WorkerState};
+use deploy_protocol::{DriverState, RecoveryState, WorkerState};
 use instar_tests::counting::{Counting, Size};
 use instar_tests::eventually;
+use instar_tests::faults::{self, SessionFor};
 use instar_tests::ha_cluster::{HaCluster, HaSettings, Part};
 use instar_tests::process::{Signal, goes_on, send};
 use instar_tests::proxy::Proxy;
-use instar_tests::watch::{Watch, connect};
+use instar_tests::watch::{Watch, connect, standing};
 use instar_tests::zookeeper::{Ensemble, LONGEST_SESSION, ZooKeeperServer};
 
 /// A session that no test waits for: who leads after that was not waiting for it.
 const ENDLESS: Duration = LONGEST_SESSION;
+
+/// A session that is over while a test waits.
+const SESSION: Duration = Duration::from_secs(2);
 
 fn instar() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_instar-tested"))
@@ -70,6 +74,14 @@ impl Scene {
         leader
     }
 
+    /// A second client ends a session of a master.
+    async fn expire(&self, zookeeper: &ZooKeeperServer, way: &Proxy, which: SessionFor) {
+        let dir = &self.cluster.settings().dir;
+        let ways = std::slice::from_ref(way);
+        let expired = faults::expire(&zookeeper.url(), dir, ways, which).await;
+        assert_eq!(expired.unwrap(), 1, "{which:?}");
+    }
+
     /// All is in order, and was all the time.
     async fn ends_well(self) {
         let Self {
@@ -101,6 +113,21 @@ fn sessions(settings: HaSettings, session: Duration) -> HaSettings {
         session,
         ..settings
     }
+}
+
+/// Two masters, each with a way to ZooKeeper of its own.
+async fn with_ways(zookeeper: &ZooKeeperServer, settings: HaSettings) -> (Scene, Vec<Proxy>) {
+    let mut ways = Vec::new();
+    for _ in 0..2 {
+        ways.push(Proxy::to(([127, 0, 0, 1], zookeeper.port()).into()).await);
+    }
+    let urls = ways.iter().map(|way| format!("127.0.0.1:{}", way.port()));
+    let settings = HaSettings {
+        masters: 2,
+        zookeeper: urls.collect(),
+        ..settings
+    };
+    (Scene::begin(settings, 2, &zookeeper.url()).await, ways)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -267,17 +294,8 @@ async fn an_ensemble_that_loses_its_leader_or_its_quorum_costs_no_promise() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_that_is_cut_off_from_zookeeper_is_replaced_and_comes_back_as_a_standby() {
     let zookeeper = ZooKeeperServer::start().unwrap();
-    let mut ways = Vec::new();
-    for _ in 0..2 {
-        ways.push(Proxy::to(([127, 0, 0, 1], zookeeper.port()).into()).await);
-    }
-    let urls = ways.iter().map(|way| format!("127.0.0.1:{}", way.port()));
-    let settings = HaSettings {
-        masters: 2,
-        zookeeper: urls.collect(),
-        ..HaSettings::new(zookeeper.url())
-    };
-    let scene = Scene::begin(settings, 2, &zookeeper.url()).await;
+    let settings = HaSettings::new("");
+    let (scene, ways) = with_ways(&zookeeper, settings).await;
     let first = scene.cluster.until_led().await;
     scene
         .watch
@@ -366,17 +384,160 @@ async fn a_leader_whose_latch_node_is_deleted_steps_down_and_stands_anew() {
     };
     let scene = Scene::begin(settings, 2, &zookeeper.url()).await;
     let client = connect(&zookeeper.url()).await.unwrap();
-    let election = format!("{}/leader_election", scene.cluster.settings().dir);
     for _ in 0..2 {
         let leader = scene.cluster.until_valid().await;
-        let (mut nodes, _) = client.get_children(&election).await.unwrap();
-        nodes.sort_by_key(|node| node.rsplit('-').next().map(str::to_owned));
+        let all = standing(&client, &scene.cluster.settings().dir).await;
         scene
             .watch
             .note("a second client deletes the latch node of the leader");
-        let node = format!("{election}/{}", nodes[0]);
-        client.delete(&node, None).await.unwrap();
+        client.delete(&all.unwrap()[0].path, None).await.unwrap();
         scene.until_led_by_another_than(&[leader]).await;
+    }
+    scene.ends_well().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_whose_session_is_ended_by_a_second_client_steps_down_and_may_lead_again() {
+    let zookeeper = ZooKeeperServer::start().unwrap();
+    let settings = sessions(HaSettings::new(""), ENDLESS);
+    let (scene, ways) = with_ways(&zookeeper, settings).await;
+    let masters = |scene: &Scene| {
+        let masters = scene.cluster.masters.iter();
+        masters.map(|m| m.ids(Part::Tree)).collect::<Vec<_>>()
+    };
+    let processes = masters(&scene);
+    for _ in 0..2 {
+        let leader = scene.cluster.until_valid().await;
+        scene
+            .watch
+            .note("a second client ends the session of the leader's latch");
+        scene
+            .expire(&zookeeper, &ways[leader], SessionFor::Latch)
+            .await;
+        scene.until_led_by_another_than(&[leader]).await;
+    }
+    scene.cluster.until_valid().await;
+    assert_eq!(masters(&scene), processes, "no process ends for it");
+    scene.ends_well().await;
+}
+
+/// The latch is held in another session: who leads goes on, and writes again what was on its way.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_whose_host_loses_its_session_to_a_second_client_leads_on() {
+    let zookeeper = ZooKeeperServer::start().unwrap();
+    let settings = sessions(HaSettings::new(""), ENDLESS);
+    let (scene, ways) = with_ways(&zookeeper, settings).await;
+    let client = connect(&zookeeper.url()).await.unwrap();
+    let term = async |scene: &Scene| {
+        let all = standing(&client, &scene.cluster.settings().dir).await;
+        all.unwrap().swap_remove(0)
+    };
+    let leader = scene.cluster.until_led().await;
+    let first = term(&scene).await;
+    for _ in 0..3 {
+        scene
+            .watch
+            .note("a second client ends the session of the leader's store");
+        scene
+            .expire(&zookeeper, &ways[leader], SessionFor::Store)
+            .await;
+        scene.watch.until_promised(5).await;
+        assert_eq!(scene.cluster.until_led().await, leader);
+    }
+    assert_eq!(term(&scene).await, first, "one term");
+    scene.ends_well().await;
+}
+
+/// Servers refuse what is written. What needs no write has to wait in doubt: an answer of what is no more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_in_doubt_decides_nothing_be_there_nothing_to_write() {
+    let zookeeper = ZooKeeperServer::start().unwrap();
+    let settings = HaSettings {
+        masters: 2,
+        ..sessions(HaSettings::new(zookeeper.url()), 3 * SESSION)
+    };
+    let mut cluster = HaCluster::start(instar(), settings).await.unwrap();
+    add_worker(&mut cluster).await;
+    let first = cluster.until_valid().await;
+    let parent = cluster.masters[first].ids(Part::Parent);
+    send(Signal::Stop, &parent).unwrap();
+    eventually("the other one decides", async || {
+        cluster.decides(1 - first).await.then_some(())
+    })
+    .await;
+    // Asked after the other one said that it does.
+    assert!(!cluster.decides(first).await, "two decide");
+    send(Signal::Continue, &parent).unwrap();
+    cluster.until_valid().await;
+    cluster.stop().await.unwrap();
+}
+
+/// It believes that it leads until its last proof is too old. All that it writes until then is refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_cannot_hear_that_its_latch_is_gone_decides_nothing_more() {
+    let zookeeper = ZooKeeperServer::start().unwrap();
+    let settings = HaSettings {
+        masters: 2,
+        ..sessions(HaSettings::new(zookeeper.url()), 3 * SESSION)
+    };
+    let scene = Scene::begin(settings, 2, &zookeeper.url()).await;
+    let client = connect(&zookeeper.url()).await.unwrap();
+    let first = scene.cluster.until_valid().await;
+    let all = standing(&client, &scene.cluster.settings().dir).await;
+    scene
+        .watch
+        .note("SIGSTOP of the parent of the leader, and its latch node is deleted");
+    let parent = scene.cluster.masters[first].ids(Part::Parent);
+    send(Signal::Stop, &parent).unwrap();
+    client.delete(&all.unwrap()[0].path, None).await.unwrap();
+    scene.until_led_by_another_than(&[first]).await;
+    scene.watch.note("SIGCONT");
+    send(Signal::Continue, &parent).unwrap();
+    scene.watch.until_promised(10).await;
+    scene.ends_well().await;
+}
+
+/// A leader may end after its decision was written, and before anybody heard of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_leader_wrote_and_did_not_say_its_successor_does() {
+    let zookeeper = ZooKeeperServer::start().unwrap();
+    let settings = sessions(HaSettings::new(""), ENDLESS);
+    let (mut scene, ways) = with_ways(&zookeeper, settings).await;
+    let client = connect(&zookeeper.url()).await.unwrap();
+    for _ in 0..2 {
+        let leader = scene.cluster.until_valid().await;
+        // That moment is up to chance, and soon there.
+        let unsaid = eventually("a launch is written and not said", async || {
+            ways[leader].hold_answers();
+            let there_are = async || !scene.watch.unsaid(&client).await.unwrap().is_empty();
+            // Who waits for an answer decides nothing.
+            if there_are().await && !scene.cluster.decides(leader).await && there_are().await {
+                return Some(scene.watch.unsaid(&client).await.unwrap());
+            }
+            ways[leader].mend();
+            None
+        })
+        .await;
+        scene.watch.note(format!(
+            "SIGKILL of the host of the leader, before it says {unsaid:?}"
+        ));
+        scene.cluster.masters[leader]
+            .signal(Part::Host, Signal::Kill)
+            .unwrap();
+        ways[leader].mend();
+        scene.cluster.masters[leader].ended().await.unwrap();
+        scene.until_led_by_another_than(&[leader]).await;
+        let (state, unsaid) = (scene.cluster.leaders_state().await.unwrap(), &unsaid[0]);
+        let runs = |id: &str| {
+            let mut active = state.active_drivers.iter();
+            active.any(|driver| driver.id == id && driver.state == DriverState::Running)
+        };
+        assert!(
+            runs(unsaid),
+            "{unsaid} does not run: {:?}",
+            state.completed_drivers
+        );
+        scene.cluster.start_master(leader).await.unwrap();
     }
     scene.ends_well().await;
 }

@@ -14,7 +14,7 @@ use super::under_parent::UnderParent;
 use super::{ElectionSettings, Elections};
 use crate::zookeeper::ZooKeeperSettings;
 use crate::zookeeper::tests::server::{LONGEST_SESSION, ZooKeeperServer};
-use crate::zookeeper::tests::{DEADLINE, settings};
+use crate::zookeeper::tests::{DEADLINE, expire_all, proxy_to, settings};
 
 /// No session is over by itself.
 const SESSION: Duration = LONGEST_SESSION;
@@ -165,6 +165,37 @@ async fn a_child_whose_parent_ends_leads_no_more_and_removes_the_latch_itself() 
     until_leads(&second).await;
     child.close().await;
     others.close().await;
+}
+
+/// Doubt comes before another one leads, and ends when the servers say that the session is over: not only when
+/// its time has passed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_child_whose_parents_session_is_ended_by_another_client_leads_no_more_and_may_again() {
+    let server = ZooKeeperServer::start().unwrap();
+    let way = proxy_to(&server).await;
+    let through = settings(&format!("127.0.0.1:{}", way.port()), SESSION);
+    let family = Family::start(&through, "first");
+    let first = Arc::clone(&family.leadership);
+    let term = until_leads(&first).await;
+    let (others, second) = alone(&settings(&server.url(), SESSION), "second").await;
+    until_stands(&second, 1).await;
+    let until_it_is = async |certainty| {
+        let is = || (first.certainty(term) == certainty).then_some(());
+        until(&first, &format!("{certainty:?}"), is).await;
+    };
+    // It cannot come back, so that it does not hear yet what happened.
+    way.break_off().await;
+    until_it_is(Certainty::Doubt).await;
+    assert_eq!(expire_all(&way, &server).await, 1);
+    until_leads(&second).await;
+    assert_eq!(first.certainty(term), Certainty::Doubt);
+    way.mend();
+    until_it_is(Certainty::Over).await;
+    until_stands(&first, 1).await;
+    others.close().await;
+    assert_ne!(until_leads(&first).await, term);
+    family.child.close().await;
+    family.held.give_back().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,8 +12,9 @@ use super::latch::{self, FromLatch, ToLatch};
 use super::latch_task::run;
 use super::leadership::{Candidate, Participant};
 use crate::zookeeper::session::Session;
+use crate::zookeeper::tests::proxy::Proxy;
 use crate::zookeeper::tests::server::{Ensemble, LONGEST_SESSION, ZooKeeperServer};
-use crate::zookeeper::tests::{DEADLINE, packages, proxy_to, settings};
+use crate::zookeeper::tests::{DEADLINE, expire_all, packages, proxy_to, settings};
 use crate::zookeeper::{Credentials, ZooKeeperSettings};
 
 use self::curator::Curator;
@@ -480,6 +481,34 @@ async fn whose_node_is_removed_by_somebody_loses_and_stands_anew() {
         _ = one.until_leads() => { two.until_stands(1).await; }
         _ = two.until_leads() => { one.until_stands(1).await; }
     }
+    one.end().await;
+    two.end().await;
+}
+
+/// However much of its time is left: who has its session no more leads no more, and stands anew in the next one.
+#[tokio::test(flavor = "multi_thread")]
+async fn whose_session_is_ended_by_another_client_loses_and_stands_anew() {
+    let server = ZooKeeperServer::start().unwrap();
+    let (way_of_one, way_of_two) = (proxy_to(&server).await, proxy_to(&server).await);
+    let through = |way: &Proxy| settings(&format!("127.0.0.1:{}", way.port()), LONGEST_SESSION);
+    let mut one = Asker::start(&through(&way_of_one));
+    one.order(ToLatch::Contend(candidate("one"))).await;
+    let first = one.until_leads().await;
+    let mut two = Asker::start(&through(&way_of_two));
+    two.order(ToLatch::Contend(candidate("two"))).await;
+    two.until_stands(1).await;
+    assert_eq!(expire_all(&way_of_one, &server).await, 1);
+    let reason = one.until_lost().await;
+    assert!(reason.contains("session"), "{reason}");
+    two.until_leads().await;
+    two.until_renewed(1).await;
+    assert_eq!(ids(&one.until_stands(1).await), ["two", "one"]);
+    assert_eq!(expire_all(&way_of_two, &server).await, 1);
+    two.until_lost().await;
+    assert_ne!(one.until_leads().await, first);
+    one.until_renewed(2).await;
+    assert_eq!(ids(&two.until_stands(1).await), ["one", "two"]);
+    assert_eq!(children(&one.session.client().unwrap()).await.len(), 2);
     one.end().await;
     two.end().await;
 }

@@ -21,6 +21,10 @@ pub(crate) mod server;
 #[allow(dead_code, unreachable_pub, reason = "a part of it is enough here")]
 pub(crate) mod proxy;
 
+#[path = "../../../tests/src/second_client.rs"]
+#[allow(dead_code, unreachable_pub, reason = "a part of it is enough here")]
+pub(crate) mod second_client;
+
 /// The longest that a test waits for a state.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -36,6 +40,17 @@ pub(crate) fn settings(url: &str, session_timeout: Duration) -> ZooKeeperSetting
 /// A way to a server that can be cut.
 pub(crate) async fn proxy_to(server: &ZooKeeperServer) -> Proxy {
     Proxy::to(([127, 0, 0, 1], server.port()).into()).await
+}
+
+/// Another client ends all sessions that were given through a way to this server. How many there were.
+pub(crate) async fn expire_all(proxy: &Proxy, server: &ZooKeeperServer) -> usize {
+    let at = ([127, 0, 0, 1], server.port()).into();
+    let mut expired = 0;
+    for session in second_client::sessions_through(proxy) {
+        let was_there = second_client::expire(at, &session).await.unwrap();
+        expired += usize::from(was_there);
+    }
+    expired
 }
 
 /// Waits until a session is as it should be.
@@ -107,6 +122,27 @@ async fn a_session_is_over_when_its_time_has_passed_and_another_one_comes() {
     })
     .await;
     assert_ne!(session.client().unwrap().session_id(), first.session_id());
+    session.close().await;
+}
+
+/// What only an administrator does: the servers say so at once, long before its time has passed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_another_client_ends_is_over_at_once_and_another_one_comes() {
+    let server = ZooKeeperServer::start().unwrap();
+    let proxy = proxy_to(&server).await;
+    let url = format!("127.0.0.1:{}", proxy.port());
+    let session = Session::start(&settings(&url, LONGEST_SESSION), "test").unwrap();
+    for generation in 1..=3 {
+        until(&session, "connected", |state| {
+            *state == SessionState::Connected { generation }
+        })
+        .await;
+        let client = session.client().unwrap();
+        let ephemeral = CreateMode::Ephemeral.with_acls(session.acls());
+        let made = client.create("/here", b"", &ephemeral).await;
+        made.expect("that of the session before is gone");
+        assert_eq!(expire_all(&proxy, &server).await, 1);
+    }
     session.close().await;
 }
 

@@ -9,6 +9,7 @@ use zookeeper_client::{Acls, CreateMode};
 use super::*;
 use crate::store::{Backend, EndpointStore, Store, limits};
 use crate::zookeeper::Credentials;
+use crate::zookeeper::tests::expire_all;
 use crate::zookeeper::tests::proxy::Proxy;
 use crate::zookeeper::tests::server::{Ensemble, Options, ZooKeeperServer};
 
@@ -602,8 +603,8 @@ impl Load {
     }
 }
 
-/// The connection is cut, breaks and is held, in the middle of many writes: all of them are made, whole, in
-/// order, and none before it was acknowledged is ever missing.
+/// The connection is cut, breaks and is held, and the session is ended by another client, in the middle of many
+/// writes: all of them are made, whole, in order, and none before it was acknowledged is ever missing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cuts_in_the_middle_of_many_writes_lose_and_mix_nothing() {
     let (mut random, seed) = Random::new();
@@ -615,14 +616,17 @@ async fn cuts_in_the_middle_of_many_writes_lose_and_mix_nothing() {
     through.session_timeout = Duration::from_secs(1);
     let store = store(&through);
     let mut load = Load::new(&store.of("Master"));
-    for _ in 0..30 {
+    for _ in 0..40 {
         for _ in 0..random.below(120) {
             load.turn(&mut random);
         }
         tokio::time::sleep(Duration::from_millis(random.below(15))).await;
-        match random.below(3) {
+        match random.below(4) {
             0 => proxy.cut().await,
             1 => proxy.break_off().await,
+            2 => {
+                expire_all(&proxy, shared()).await;
+            }
             _ => {
                 proxy.hold();
                 load.turn(&mut random);
