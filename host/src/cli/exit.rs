@@ -212,7 +212,7 @@ mod tests {
         );
         let store = StoreError::ZooKeeper {
             url: "one:x".to_owned(),
-            reason: "its port is no number".to_owned(),
+            source: ZooKeeperError::Digest,
         };
         check(
             anyhow::Error::from(EnvError::from(store)).context("start"),

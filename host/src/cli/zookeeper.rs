@@ -50,7 +50,8 @@ impl FromStr for RecoveryMode {
 #[derive(Args, Clone)]
 #[command(next_help_heading = "ZooKeeper, for --recovery-mode zookeeper")]
 pub(super) struct ZooKeeperOptions {
-    /// The servers: HOST:PORT,HOST:PORT/CHROOT; `tcp+tls://` before a host for TLS.
+    /// The servers: HOST:PORT,HOST:PORT/CHROOT; port 2181 where none is given. For TLS `tcp+tls://` before
+    /// each host: it counts for the one that it stands before, and all have it or none.
     #[arg(long, value_name = "URL")]
     zookeeper_url: Option<String>,
     /// The node below which everything is kept. A Spark cluster in the same ensemble needs another.

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::latch::{FromLatch, ToLatch};
 use super::leadership::{Leadership, Participant, Wish};
+use crate::moment;
 
 /// How long a term may be taken for certain after a question, until the first answer says it.
 const FIRST_LEASE: Duration = Duration::from_secs(4);
@@ -243,12 +244,6 @@ pub(super) async fn run(
             }
         }
         let wakes = agent.wakes(Instant::now());
-        let wake = async {
-            match wakes {
-                Some(at) => tokio::time::sleep_until(at.into()).await,
-                None => std::future::pending().await,
-            }
-        };
         pending = tokio::select! {
             biased;
             told = news.recv() => match told {
@@ -261,7 +256,7 @@ pub(super) async fn run(
                 agent.wished(wish)
             }
             () = stop.cancelled() => break,
-            () = wake => Vec::new(),
+            () = moment::until(wakes.map(Into::into)) => Vec::new(),
         };
         pending.extend(agent.look(Instant::now()));
     }

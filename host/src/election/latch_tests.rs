@@ -140,6 +140,14 @@ impl Asker {
         self.until("lost", lost).await
     }
 
+    async fn until_in_trouble(&mut self) -> String {
+        let reason = |news: &FromLatch| match news {
+            FromLatch::Unreachable { reason } => Some(reason.clone()),
+            _ => None,
+        };
+        self.until("in trouble", reason).await
+    }
+
     async fn until_it_is(&mut self, expected: FromLatch) {
         let is = |news: &FromLatch| (*news == expected).then_some(());
         self.until(&format!("{expected:?}"), is).await;
@@ -322,12 +330,19 @@ async fn a_short_absence_of_the_server_is_doubt_and_no_loss() {
     let mut two = Asker::contend(&server, LONG, "two").await;
     two.until_stands(1).await;
     server.kill();
+    let reason = one.until_in_trouble().await;
+    assert!(reason.contains("lost"), "why it doubts: {reason}");
     one.until_it_is(FromLatch::Doubt).await;
     one.order(ToLatch::Renew { number: 1 }).await;
     server.restart().unwrap();
-    // What was asked meanwhile is answered when it can be.
+    // What was asked meanwhile is answered when it can be. Who stands is said anew: nothing is in the way.
+    let mut said_anew = false;
     let answer = |news: &FromLatch| match news {
-        FromLatch::Renewed { number: 1, .. } => Some(()),
+        FromLatch::Participants(_) => {
+            said_anew = true;
+            None
+        }
+        FromLatch::Renewed { number: 1, .. } => said_anew.then_some(()),
         FromLatch::Lost { reason } => panic!("lost: {reason}"),
         _ => None,
     };
@@ -513,6 +528,33 @@ async fn whose_session_is_ended_by_another_client_loses_and_stands_anew() {
     two.end().await;
 }
 
+/// What an operator makes by hand goes with no session, and whoever is behind it waits for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_node_that_goes_with_no_session_is_named() {
+    let server = ZooKeeperServer::start().unwrap();
+    let operator = Client::connect(&server.url()).await.unwrap();
+    let folder = CreateMode::Persistent.with_acls(Acls::anyone_all());
+    operator.mkdir(ELECTION, &folder).await.unwrap();
+    let by_hand = CreateMode::PersistentSequential.with_acls(Acls::anyone_all());
+    let path = format!("{ELECTION}/_c_x-latch-");
+    let (_, number) = operator.create(&path, b"", &by_hand).await.unwrap();
+    let path = format!("{path}{number}");
+    let named = |reason: String| {
+        let is = reason.contains(&path) && reason.contains("remove it");
+        assert!(is, "{reason}");
+    };
+    let mut one = Asker::contend(&server, LONG, "one").await;
+    named(one.until_in_trouble().await);
+    // Also by one that has another one before it.
+    let mut two = Asker::contend(&server, LONG, "two").await;
+    named(two.until_in_trouble().await);
+    operator.delete(&path, None).await.unwrap();
+    one.until_leads().await;
+    two.until_stands(1).await;
+    one.end().await;
+    two.end().await;
+}
+
 /// A host that stands still behind a parent that lives must not lead for ever.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_asks_and_falls_silent_loses_until_it_asks_again() {
@@ -545,11 +587,7 @@ async fn a_stranger_is_told_that_it_is_one() {
     assert_eq!(operator.delete(&node, None).await, Err(Error::NoAuth));
     let mut other = Asker::start(&with("one:guessed"));
     other.order(ToLatch::Contend(candidate("other"))).await;
-    let reason = |news: &FromLatch| match news {
-        FromLatch::Unreachable { reason } => Some(reason.clone()),
-        _ => None,
-    };
-    let reason = other.until("unreachable", reason).await;
+    let reason = other.until_in_trouble().await;
     assert!(
         reason.contains("denies") && reason.contains("credentials"),
         "{reason}"

@@ -14,6 +14,7 @@ use zookeeper_client::{Client, Error, EventType, WatchedEvent};
 use super::latch::{self, FromLatch, Place, ToLatch};
 use super::latch_task::Latch;
 use super::leadership::{Candidate, Participant};
+use crate::moment;
 use crate::zookeeper::back_off::BackOff;
 use crate::zookeeper::request::{RequestError, within};
 use crate::zookeeper::session::SessionState;
@@ -43,8 +44,10 @@ pub(super) struct Standing {
     asked: Option<u64>,
     renewal: Awaited<(u64, Result<(), RequestError>)>,
     roll: Awaited<Result<Roll, RequestError>>,
-    /// What was said last of who stands.
-    told: Option<Vec<Participant>>,
+    /// The first in the line, where that goes with no session: nobody leads until somebody removes it.
+    forever: Option<String>,
+    /// What was said last of who stands, and of [`Standing::forever`].
+    told: Option<(Vec<Participant>, Option<String>)>,
     /// Who asks counts as alive until then.
     alive_until: Instant,
     /// A request did not succeed: then it is tried again.
@@ -52,8 +55,13 @@ pub(super) struct Standing {
     back_off: BackOff,
 }
 
-/// Who stands, and what they say.
-type Roll = Vec<(String, Option<Candidate>)>;
+/// What a roll call found.
+struct Roll {
+    /// Who stands, and what they say.
+    line: Vec<(String, Option<Candidate>)>,
+    /// See [`Standing::forever`].
+    forever: Option<String>,
+}
 
 /// Why it stands no more with this node.
 pub(super) enum End {
@@ -92,6 +100,7 @@ impl Standing {
             asked: None,
             renewal: None,
             roll: None,
+            forever: None,
             told: None,
             alive_until: Instant::now() + patience,
             again_at: None,
@@ -124,7 +133,7 @@ impl Latch {
                 },
                 (number, outcome) = answer(&mut s.renewal) => self.renewed(s, number, outcome),
                 roll = answer(&mut s.roll) => self.called(s, roll).await,
-                () = at(s.again_at) => self.look(s).await,
+                () = moment::until(s.again_at) => self.look(s).await,
                 () = sleep_until(s.alive_until), if s.leads => Some(End::Silent),
                 _ = roll_calls.tick(), if s.roll.is_none() && !s.suspended => {
                     self.call_roll(s);
@@ -176,10 +185,11 @@ impl Latch {
                 s.renewal = None;
                 s.roll = None;
                 s.again_at = None;
+                let reason = "the connection to ZooKeeper is lost".to_owned();
                 if s.leads {
-                    self.doubt(s);
+                    self.doubt(s, reason);
                 } else {
-                    self.in_the_way("the connection to ZooKeeper is lost".to_owned());
+                    self.in_the_way(reason);
                 }
                 None
             }
@@ -207,7 +217,7 @@ impl Latch {
             }
             Err(error) => {
                 if s.leads {
-                    self.doubt(s);
+                    self.doubt(s, error.to_string());
                 } else {
                     self.unreachable(&error);
                     s.told = None;
@@ -271,22 +281,36 @@ impl Latch {
     }
 
     fn stands(&mut self, s: &mut Standing, line: &[String], place: usize) {
-        self.trouble = None;
         let participants = latch::participants(line, &self.known);
-        if s.told.as_ref() != Some(&participants) {
-            s.told = Some(participants.clone());
-            self.asker.tell(FromLatch::Stands {
-                participants,
-                place,
-            });
+        let forever = s.forever.clone().filter(|node| line.first() == Some(node));
+        let tell = (participants, forever);
+        if tell.1.is_none() {
+            self.trouble = None;
+        }
+        if s.told.as_ref() == Some(&tell) {
+            return;
+        }
+        s.told = Some(tell.clone());
+        let (participants, forever) = tell;
+        self.asker.tell(FromLatch::Stands {
+            participants,
+            place,
+        });
+        if let Some(node) = forever {
+            let election = &self.election;
+            self.in_the_way(format!(
+                "`{election}/{node}` stands first and leads nothing: it goes with no session, so somebody made it \
+                 by hand; remove it, nobody leads until then"
+            ));
         }
     }
 
     fn leads(&mut self, s: &mut Standing, line: &[String]) {
         self.trouble = None;
         let participants = latch::participants(line, &self.known);
-        let news = s.told.as_ref() != Some(&participants);
-        s.told = Some(participants.clone());
+        let tell = (participants.clone(), None);
+        let news = s.told.as_ref() != Some(&tell);
+        s.told = Some(tell);
         if !s.leads {
             s.leads = true;
             s.doubted = false;
@@ -301,10 +325,14 @@ impl Latch {
         }
     }
 
-    fn doubt(&mut self, s: &mut Standing) {
+    /// Says why first: people read it when the doubt begins.
+    fn doubt(&mut self, s: &mut Standing, reason: String) {
         if !s.doubted {
             s.doubted = true;
+            self.asker.tell(FromLatch::Unreachable { reason });
             self.asker.tell(FromLatch::Doubt);
+            // Who stands is said anew when it is known again: that takes the reason away.
+            s.told = None;
         }
     }
 
@@ -358,7 +386,7 @@ impl Latch {
             }
             Err(error) => {
                 tracing::debug!(election = self.election, %error, "cannot prove that it leads");
-                self.doubt(s);
+                self.doubt(s, error.to_string());
                 // The next order, or a look that succeeds, tries again.
                 s.again_at = Some(Instant::now() + s.back_off.pause());
                 None
@@ -424,25 +452,33 @@ impl Latch {
                 .map(|path| client.get_data(path))
                 .collect();
             let mut says = HashMap::new();
-            for (name, read) in line.iter().zip(reads) {
+            let mut forever = None;
+            for (place, (name, read)) in line.iter().zip(reads).enumerate() {
                 match within(limit, read).await {
-                    Ok((data, _)) => says.insert(name, latch::candidate_of(&data)),
+                    Ok((data, stat)) => {
+                        if place == 0 && stat.ephemeral_owner == 0 {
+                            forever = Some(name.clone());
+                        }
+                        says.insert(name, latch::candidate_of(&data))
+                    }
                     Err(RequestError::Refused(_)) => None,
                     Err(error) => return Err(error),
                 };
             }
-            let roll = line
+            let line = line
                 .iter()
-                .map(|name| (name.clone(), says.remove(name).flatten()));
-            Ok(roll.collect())
+                .map(|name| (name.clone(), says.remove(name).flatten()))
+                .collect();
+            Ok(Roll { line, forever })
         }));
     }
 
     async fn called(&mut self, s: &mut Standing, roll: Result<Roll, RequestError>) -> Option<End> {
         // For people only. What matters is watched, and asked for.
         let roll = roll.ok()?;
-        let line: Vec<String> = roll.iter().map(|(name, _)| name.clone()).collect();
-        self.known = roll.into_iter().collect();
+        let line: Vec<String> = roll.line.iter().map(|(name, _)| name.clone()).collect();
+        self.known = roll.line.into_iter().collect();
+        s.forever = roll.forever;
         match latch::place(&line, &s.name) {
             Place::First if s.leads => self.leads(s, &line),
             Place::Behind { place, .. } if !s.leads => self.stands(s, &line, place),
@@ -465,12 +501,5 @@ async fn answer<T>(awaited: &mut Awaited<T>) -> T {
             *awaited = None;
             answer
         }
-    }
-}
-
-async fn at(moment: Option<Instant>) {
-    match moment {
-        None => std::future::pending().await,
-        Some(moment) => sleep_until(moment).await,
     }
 }

@@ -13,13 +13,14 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::handle::{Endpoint, Notice, lock};
-use super::leading::{changed, sleep_until};
+use super::leading::changed;
 use super::ledger::OpenAsk;
 use super::runner::{Life, Runner};
 use crate::clock::Stretch;
 use crate::component::effect::Effect;
 use crate::election::leadership::Certainty;
 use crate::error::RpcError;
+use crate::moment;
 use crate::store::{EndpointStore, failure};
 
 impl Endpoint {
@@ -150,8 +151,8 @@ impl Runner {
             Some(control) = self.control.recv() => return self.obey(control).await,
             () = changed(&mut self.stands.changes) => return,
             outcome = ticket.wait() => outcome,
-            () = sleep_until(stop) => Err(too_late()),
-            () = sleep_until(resigns) => return self.make_way(),
+            () = moment::until(stop) => Err(too_late()),
+            () = moment::until(resigns) => return self.make_way(),
         };
         self.are_written(outcome);
         self.endpoint.carry_out(&mut self.blocked);
@@ -172,8 +173,8 @@ impl Runner {
                     biased;
                     outcome = ticket.wait() => outcome,
                     () = endpoint.election.not_certain() => break,
-                    () = sleep_until(stop) => Err(too_late()),
-                    () = sleep_until(resigns) => {
+                    () = moment::until(stop) => Err(too_late()),
+                    () = moment::until(resigns) => {
                         self.make_way();
                         continue;
                     }
@@ -203,7 +204,7 @@ impl Runner {
         }
     }
 
-    fn stops_at(&self) -> Option<Instant> {
+    pub(super) fn stops_at(&self) -> Option<Instant> {
         match self.life {
             Life::Stopping { deadline, .. } => Some(deadline),
             _ => None,

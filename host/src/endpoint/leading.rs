@@ -34,6 +34,7 @@ use crate::component::event::Event;
 use crate::election::leadership::{Candidate, Certainty, Leadership, Term};
 use crate::error::RpcError;
 use crate::message::Message;
+use crate::moment;
 
 /// Kinds of the notices. No peer and no guest can send them: they begin with `instar.`.
 const ELECTED: &str = "instar.ElectedLeader";
@@ -203,7 +204,7 @@ impl Election {
             let until = leadership.certain_until(term.number).map(Instant::from_std);
             tokio::select! {
                 () = changed(&mut changes) => {}
-                () = sleep_until(until) => {}
+                () = moment::until(until) => {}
             }
         }
     }
@@ -242,13 +243,6 @@ pub(super) async fn changed(changes: &mut Option<watch::Receiver<u64>>) {
         return;
     }
     std::future::pending().await
-}
-
-pub(super) async fn sleep_until(until: Option<Instant>) {
-    match until {
-        Some(until) => tokio::time::sleep_until(until).await,
-        None => std::future::pending().await,
-    }
 }
 
 impl Endpoint {
@@ -434,17 +428,14 @@ impl Runner {
 
     /// Waits until the doubt is over, for an order, or for what has a limit meanwhile.
     pub(super) async fn wait_in_doubt(&mut self) {
-        let stop = match self.life {
-            Life::Stopping { deadline, .. } => Some(deadline),
-            _ => None,
-        };
+        let stop = self.stops_at();
         let drain = self.draining.as_ref().map(|draining| draining.deadline);
         let until = stop.into_iter().chain(drain).min();
         tokio::select! {
             biased;
             Some(control) = self.control.recv() => self.obey(control).await,
             () = changed(&mut self.stands.changes) => {}
-            () = sleep_until(until) => {}
+            () = moment::until(until) => {}
         }
     }
 

@@ -37,6 +37,7 @@ use crate::component::event::Event;
 use crate::component::instance::{self, Crash, Instance, StateError};
 use crate::election::leadership::Certainty;
 use crate::error::{RpcError, with_causes};
+use crate::moment;
 use crate::responder::Outcome;
 
 /// Events that go into the guest at once. The crossing is cheap from here on, and a swap or stop
@@ -288,12 +289,6 @@ impl Runner {
         let due = due.map(|due| self.endpoint.clock.moment(due));
         let drain = self.draining.as_ref().map(|draining| draining.deadline);
         let wake = due.into_iter().chain(drain).min();
-        let wake_or_never = async {
-            match wake {
-                Some(wake) => tokio::time::sleep_until(wake).await,
-                None => std::future::pending().await,
-            }
-        };
         let mut got = None;
         tokio::select! {
             biased;
@@ -301,7 +296,7 @@ impl Runner {
             Some(notice) = self.notices.recv() => batch.extend(self.event_of(notice)),
             Some(posted) = self.queue.take(), if self.draining.is_none() => got = Some(posted),
             () = changed(&mut self.stands.changes) => {}
-            () = wake_or_never => {}
+            () = moment::until(wake) => {}
         }
         if let Some(posted) = got {
             batch.extend(self.accept(posted));
@@ -486,10 +481,7 @@ impl Runner {
         if self.waits_for_disk() {
             return self.wait_for_disk().await;
         }
-        let until = match self.life {
-            Life::Stopping { deadline, .. } => Some(deadline),
-            _ => None,
-        };
+        let until = self.stops_at();
         if self.stopping_for_too_long() {
             return self.send_what_has_room();
         }
@@ -500,16 +492,10 @@ impl Runner {
         };
         let (to, kind) = (to.clone(), Arc::clone(&message.kind));
         let room = self.endpoint.outgoing.reserve_wait(&to);
-        let too_long = async {
-            match until {
-                Some(until) => tokio::time::sleep_until(until).await,
-                None => std::future::pending().await,
-            }
-        };
         let outcome = tokio::select! {
             biased;
             Some(control) = self.control.recv() => return self.obey(control).await,
-            () = too_long => return,
+            () = moment::until(until) => return,
             () = changed(&mut self.stands.changes) => return,
             waited = tokio::time::timeout(limit, room) => waited.unwrap_or_else(|_| {
                 Err(RpcError::Timeout {

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::zookeeper::ZooKeeperError;
+
 /// Why a store cannot be opened. Nothing of what is there is changed or deleted.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -51,11 +53,11 @@ pub enum StoreError {
         known: u64,
     },
     /// ZooKeeper can never be used as it is set; correct that.
-    #[error("cannot keep anything in ZooKeeper at {url}: {reason}")]
+    #[error("cannot keep anything in ZooKeeper at {url}")]
     ZooKeeper {
         /// Its servers.
         url: String,
         /// What is wrong.
-        reason: String,
+        source: ZooKeeperError,
     },
 }

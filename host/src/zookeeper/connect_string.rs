@@ -42,10 +42,24 @@ impl ConnectString {
         let servers = servers.split(',').map(|server| {
             server_of(server).map_err(|reason| wrong(format!("server `{server}`: {reason}")))
         });
-        Ok(Self {
+        let read = Self {
             servers: servers.collect::<Result<_, _>>()?,
             chroot: (chroot.len() > 1).then(|| chroot.to_owned()),
-        })
+        };
+        read.is_all_tls_or_none()?;
+        Ok(read)
+    }
+
+    /// The prefix is easily taken for one of the whole text, and passwords would go to the others as they are.
+    fn is_all_tls_or_none(&self) -> Result<(), ZooKeeperError> {
+        let find = |tls| self.servers.iter().find(|server| server.tls == tls);
+        match (find(true), find(false)) {
+            (Some(tls), Some(plain)) => Err(ZooKeeperError::Mixed {
+                tls: tls.to_string(),
+                plain: plain.to_string(),
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// The servers, for people.
@@ -117,9 +131,12 @@ mod tests {
         };
         assert_eq!(read("one"), ("one:2181".to_owned(), None));
         assert_eq!(read("one/"), ("one:2181".to_owned(), None));
-        let several = read("one:1,tcp://two,tcp+tls://three:3/a/b");
-        let names = "one:1, two:2181, tcp+tls://three:3".to_owned();
+        let several = read("one:1,tcp://two/a/b");
+        let names = "one:1, two:2181".to_owned();
         assert_eq!(several, (names, Some("/a/b".to_owned())));
+        let secured = read("tcp+tls://one,tcp+tls://two:2/a");
+        let names = "tcp+tls://one:2181, tcp+tls://two:2".to_owned();
+        assert_eq!(secured, (names, Some("/a".to_owned())));
         let six = read("[::1]:5,[::2]");
         assert_eq!(six, ("[::1]:5, [::2]:2181".to_owned(), None));
     }
@@ -143,6 +160,16 @@ mod tests {
         ] {
             let error = ConnectString::parse(url).expect_err(url).to_string();
             assert!(error.contains("expected HOST:PORT"), "{error}");
+        }
+    }
+
+    #[test]
+    fn some_servers_by_tls_and_some_in_plain_text_are_refused() {
+        for url in ["tcp+tls://one:1,two", "tcp://two,tcp+tls://one:1/a"] {
+            let error = ConnectString::parse(url).expect_err(url).to_string();
+            for expected in ["`tcp+tls://one:1`", "`two:2181`", "before each"] {
+                assert!(error.contains(expected), "{error}");
+            }
         }
     }
 }

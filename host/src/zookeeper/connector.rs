@@ -1,18 +1,18 @@
 //! From settings to the client library's connector.
 
-use std::path::Path;
-
-use zookeeper_client::{Client, Connector, SaslOptions, TlsOptions};
+use zookeeper_client::{Client, Connector, SaslOptions};
 
 use super::connect_string::ConnectString;
 use super::error::ZooKeeperError;
-use super::settings::{Credentials, TlsFiles, ZooKeeperSettings};
+use super::settings::{Credentials, ZooKeeperSettings};
+use super::tls::{self, Handshake};
 
-/// A connector for one session. Files are read each time: certificates change while we run.
+/// A connector for one session, and what says why TLS fails, where there is any. Files are read each time:
+/// certificates change while we run.
 pub(super) fn connector(
     settings: &ZooKeeperSettings,
     servers: &ConnectString,
-) -> Result<Connector, ZooKeeperError> {
+) -> Result<(Connector, Option<Handshake>), ZooKeeperError> {
     // One round through the servers: the next try, and what is said of this one, is the session's.
     let mut connector = Client::connector()
         .with_session_timeout(settings.session_timeout)
@@ -32,42 +32,16 @@ pub(super) fn connector(
     }
     let secured = servers.servers.iter().find(|server| server.tls);
     match (secured, &settings.tls) {
-        (None, None) => {}
-        (Some(_), Some(files)) => connector = connector.with_tls(tls(files)?),
-        (Some(server), None) => {
-            return Err(ZooKeeperError::NoAuthorities {
-                server: server.to_string(),
-            });
+        (None, None) => Ok((connector, None)),
+        (Some(_), Some(files)) => {
+            let (options, handshake) = tls::read(files)?;
+            Ok((connector.with_tls(options), Some(handshake)))
         }
-        (None, Some(_)) => {
-            return Err(ZooKeeperError::TlsUnused {
-                url: settings.url.clone(),
-            });
-        }
+        (Some(server), None) => Err(ZooKeeperError::NoAuthorities {
+            server: server.to_string(),
+        }),
+        (None, Some(_)) => Err(ZooKeeperError::TlsUnused {
+            url: settings.url.clone(),
+        }),
     }
-    Ok(connector)
-}
-
-fn tls(files: &TlsFiles) -> Result<TlsOptions, ZooKeeperError> {
-    let wrong = |path: &Path, source: zookeeper_client::Error| ZooKeeperError::Pem {
-        path: path.to_owned(),
-        source: Box::new(source),
-    };
-    let authorities = read(&files.authorities)?;
-    let options = TlsOptions::new()
-        .with_pem_ca(&authorities)
-        .map_err(|error| wrong(&files.authorities, error))?;
-    let Some((certificate, key)) = &files.identity else {
-        return Ok(options);
-    };
-    options
-        .with_pem_identity(&read(certificate)?, &read(key)?)
-        .map_err(|error| wrong(certificate, error))
-}
-
-fn read(path: &Path) -> Result<String, ZooKeeperError> {
-    std::fs::read_to_string(path).map_err(|source| ZooKeeperError::Read {
-        path: path.to_owned(),
-        source,
-    })
 }

@@ -15,6 +15,17 @@ pub enum ZooKeeperError {
         /// What is wrong with it.
         reason: String,
     },
+    /// Write `tcp+tls://` before each server, or before none.
+    #[error(
+        "`{tls}` is to be reached by TLS, and `{plain}` in plain text: `tcp+tls://` counts for the one server \
+         that it stands before; write it before each server, or before none"
+    )]
+    Mixed {
+        /// A server with it.
+        tls: String,
+        /// A server without.
+        plain: String,
+    },
     /// Correct the path.
     #[error("`{path}` is no path in ZooKeeper: {reason}; expected one like /spark")]
     Path {
@@ -59,5 +70,29 @@ pub enum ZooKeeperError {
         path: PathBuf,
         /// What the library says.
         source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Take the right of others to read it away.
+    #[error(
+        "others can read the key in {} (mode {mode:o}); run `chmod 600 {}`",
+        path.display(),
+        path.display()
+    )]
+    Exposed {
+        /// Which file.
+        path: PathBuf,
+        /// Who may do what with it.
+        mode: u32,
+    },
+    /// Name the key with which the certificate was asked for.
+    #[error(
+        "the key in {} is not that of the certificate in {}",
+        key.display(),
+        certificate.display()
+    )]
+    KeyMismatch {
+        /// The file with the key.
+        key: PathBuf,
+        /// The file with the certificate.
+        certificate: PathBuf,
     },
 }

@@ -10,6 +10,8 @@ pub(crate) mod connect_string;
 
 mod connector;
 
+mod tls;
+
 pub(crate) mod session;
 
 pub(crate) mod paths;

@@ -12,7 +12,7 @@ use zookeeper_client::Error;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum RequestError {
     /// The servers answered: nothing was changed.
-    #[error("ZooKeeper refuses: {0}")]
+    #[error("ZooKeeper refuses: {}", said(.0))]
     Refused(Error),
     /// A write may have been made, or will be: read before the next one. Requests of one session are done in
     /// their order, so a read that is sent after it sees it; after another connection, `sync` first.
@@ -27,6 +27,18 @@ impl RequestError {
     /// Whether the servers said that there is no such node.
     pub(crate) fn is_no_node(&self) -> bool {
         *self == Self::Refused(Error::NoNode)
+    }
+}
+
+/// What the servers said, and what it means where that is not to be seen.
+fn said(error: &Error) -> String {
+    match error {
+        // With credentials all that we make is for whomever the servers know us as, so this is nobody.
+        Error::InvalidAcl => format!(
+            "{error}: it does not know us as the user of our credentials. For those of scheme sasl, SASL is off \
+             there (its setting authProvider): turn it on, or use scheme digest"
+        ),
+        error => error.to_string(),
     }
 }
 

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use zookeeper_client::{Acls, Client, CreateMode, CreateOptions, Error, StateWatcher};
@@ -30,12 +30,13 @@ use super::connector::connector;
 use super::error::ZooKeeperError;
 use super::request::{RequestError, within};
 use super::settings::ZooKeeperSettings;
+use super::tls::Handshake;
 use crate::moment::until;
 
 /// Between two tries with credentials that were refused.
 const REFUSED_PAUSE: Duration = Duration::from_secs(10);
 
-/// How long a server has to take a connection, when we look for the reason why there is no session.
+/// How long a server has to take a connection, and to agree on TLS, when we look for the reason why there is no session.
 const PROBE_LIMIT: Duration = Duration::from_secs(1);
 
 /// How long the end of a session may take in [`Session::close`].
@@ -266,14 +267,21 @@ impl Shared {
     }
 
     async fn connect(&self) -> Result<Client, Trouble> {
-        let connector = connector(&self.settings, &self.servers)
+        let (connector, handshake) = connector(&self.settings, &self.servers)
             .map_err(|error| Trouble::Passing(with_sources(&error)))?;
         let limit = self.settings.session_timeout + PROBE_LIMIT;
         let client = match timeout(limit, connector.connect(&self.settings.url)).await {
             Ok(Ok(client)) => client,
             Ok(Err(Error::AuthFailed)) => return Err(self.refused()),
-            Ok(Err(error)) => return Err(Trouble::Passing(self.reason(&error.to_string()).await)),
-            Err(_) => return Err(Trouble::Passing(self.reason("no answer in time").await)),
+            Ok(Err(error)) => {
+                let error = error.to_string();
+                let reason = self.reason(&error, handshake.as_ref());
+                return Err(Trouble::Passing(reason.await));
+            }
+            Err(_) => {
+                let reason = self.reason("no answer in time", handshake.as_ref());
+                return Err(Trouble::Passing(reason.await));
+            }
         };
         let limit = client.session_timeout() / 2;
         match self.make_chroot(&client, limit).await {
@@ -304,11 +312,12 @@ impl Shared {
         ))
     }
 
-    /// What the servers say to a plain connection: the library says of all of them only that none is available.
-    async fn reason(&self, error: &str) -> String {
+    /// What the servers say to a connection of our own: the library says of all of them only that none is
+    /// available.
+    async fn reason(&self, error: &str, handshake: Option<&Handshake>) -> String {
         let mut reasons = Vec::new();
         for server in &self.servers.servers {
-            reasons.push(format!("{server}: {}", probe(server).await));
+            reasons.push(format!("{server}: {}", probe(server, handshake).await));
         }
         format!(
             "ZooKeeper gives no session ({error}): {}; check that it runs and the address `{}`; tried again until it answers",
@@ -329,7 +338,14 @@ impl Shared {
             return Ok(());
         }
         let options = CreateMode::Persistent.with_acls(self.acls());
-        within(limit, root.mkdir(chroot, &options)).await
+        within(limit, root.mkdir(chroot, &options)).await?;
+        // It may be a typing error, and then this is another cluster than was meant.
+        tracing::info!(
+            what = self.what,
+            chroot,
+            "the chroot was missing in ZooKeeper, and is made"
+        );
+        Ok(())
     }
 
     /// Makes one node; what is above it persistent.
@@ -383,7 +399,8 @@ impl Shared {
             timeout: time,
         };
         let servers = self.servers.servers();
-        tracing::info!(what = self.what, servers, session = %id, ?time, "session with ZooKeeper");
+        let chroot = self.servers.chroot.as_deref().unwrap_or("/");
+        tracing::info!(what = self.what, servers, chroot, session = %id, ?time, "session with ZooKeeper");
         self.tell(SessionState::Connected { generation });
         // The state may have changed before the watcher was there.
         let mut next = states.peek_state();
@@ -496,17 +513,20 @@ async fn keep(shared: Arc<Shared>, stop: CancellationToken) {
     shared.without(None);
 }
 
-async fn probe(server: &Server) -> String {
+async fn probe(server: &Server, handshake: Option<&Handshake>) -> String {
     let address = (server.host.as_str(), server.port);
-    match timeout(PROBE_LIMIT, TcpStream::connect(address)).await {
-        Ok(Ok(_)) if server.tls => {
-            "it takes connections, but gives no session: is it TLS on this port, signed by our authorities for this name, and does it want a certificate of ours".to_owned()
+    let limit = Instant::now() + PROBE_LIMIT;
+    match (
+        timeout_at(limit, TcpStream::connect(address)).await,
+        handshake,
+    ) {
+        (Ok(Ok(stream)), Some(handshake)) => handshake.diagnose(&server.host, stream, limit).await,
+        (Ok(Ok(_)), None) => {
+            "it takes connections, but gives no session: it starts, lacks a quorum, or wants TLS"
+                .to_owned()
         }
-        Ok(Ok(_)) => {
-            "it takes connections, but gives no session: it starts, lacks a quorum, or wants TLS".to_owned()
-        }
-        Ok(Err(error)) => error.to_string(),
-        Err(_) => "it does not answer".to_owned(),
+        (Ok(Err(error)), _) => error.to_string(),
+        (Err(_), _) => "it does not answer".to_owned(),
     }
 }
 

@@ -12,7 +12,7 @@ use super::paths::Paths;
 /// How ZooKeeper is reached, and where in it an ensemble of hosts has its nodes.
 #[derive(Clone, Debug)]
 pub struct ZooKeeperSettings {
-    /// `HOST:PORT,HOST:PORT/CHROOT`; `tcp+tls://` before a host for TLS. The chroot may be missing.
+    /// `HOST:PORT,HOST:PORT/CHROOT`; `tcp+tls://` before each host for TLS. The chroot may be missing.
     pub url: String,
     /// The node below which all is that we write, below the chroot. Default `/spark`.
     pub dir: String,

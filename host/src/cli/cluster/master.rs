@@ -26,6 +26,9 @@ use crate::zookeeper::ZooKeeperSettings;
 /// How long the master may take to start.
 const STARTS_WITHIN: Duration = Duration::from_secs(120);
 
+/// What the endpoint is told about it follows from an argument.
+const RECOVERY_MODE: &str = "recovery_mode";
+
 /// Run a master of a cluster.
 ///
 /// Its logic is the endpoint `Master`, which can be swapped while it works: `instar swap Master FILE`.
@@ -73,6 +76,7 @@ type Parent = Option<Arc<UnderParent>>;
 
 impl Master {
     pub(in crate::cli) async fn run(self, output: Output) -> anyhow::Result<()> {
+        self.check()?;
         let zookeeper = self.zookeeper.settings(self.recovery_mode)?;
         if self.no_parent && zookeeper.is_none() {
             return Err(unused("--no-parent", self.recovery_mode));
@@ -82,6 +86,16 @@ impl Master {
                 parent::run(MASTER, settings).await
             }
             _ => self.run_host(zookeeper, output).await,
+        }
+    }
+
+    /// Refuses what the host would do one way and the endpoint another way.
+    fn check(&self) -> anyhow::Result<()> {
+        match self.role.setting(RECOVERY_MODE) {
+            Some(mode) => Err(bad(format!(
+                "{RECOVERY_MODE} is set by --recovery-mode {mode}; leave it out of --config"
+            ))),
+            None => Ok(()),
         }
     }
 
@@ -154,7 +168,7 @@ impl Master {
             bundled: bundled::master(),
             grants: &["persist", "lead"],
             config: BTreeMap::from([(
-                "recovery_mode".to_owned(),
+                RECOVERY_MODE.to_owned(),
                 self.recovery_mode.name().to_owned(),
             )]),
             admin: crate::admin::api::DEFAULT_LISTEN,
@@ -173,13 +187,60 @@ impl Master {
 }
 
 fn text(ready: &Ready) -> String {
-    let port = |port: Option<u16>| port.map_or("none".to_owned(), |port| port.to_string());
-    format!(
-        "ready: {}, messages on port {}, pages on port {}, REST on port {}, admin API {}",
-        ready.master,
-        ready.rpc_port,
-        port(ready.web_ui_port),
-        port(ready.rest_port),
-        ready.admin.as_deref().unwrap_or("off")
-    )
+    let mut text = format!(
+        "ready: {}, messages on port {}",
+        ready.master, ready.rpc_port
+    );
+    for (what, port) in [("pages", ready.web_ui_port), ("REST", ready.rest_port)] {
+        if let Some(port) = port {
+            text = format!("{text}, {what} on port {port}");
+        }
+    }
+    let admin = ready.admin.as_deref().unwrap_or("off");
+    format!("{text}, admin API {admin}")
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::exit::{BAD_INPUT, code_of};
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        master: Master,
+    }
+
+    #[test]
+    fn what_a_master_does_not_have_is_not_in_its_ready_line() {
+        let mut ready = Ready {
+            master: "instar://Master@a:7077".to_owned(),
+            rpc_port: 7077,
+            web_ui_port: None,
+            rest_port: None,
+            admin: None,
+            host_pid: 1,
+        };
+        let said = text(&ready);
+        let expected = "ready: instar://Master@a:7077, messages on port 7077, admin API off";
+        assert_eq!(said, expected);
+        ready.web_ui_port = Some(8080);
+        assert!(text(&ready).contains("7077, pages on port 8080, admin API off"));
+    }
+
+    #[test]
+    fn the_recovery_mode_is_no_setting_of_the_endpoint() {
+        for mode in ["zookeeper", "filesystem"] {
+            let config = format!("recovery_mode={mode}");
+            let line = Line::try_parse_from(["master", "--config", &config]).unwrap();
+            let error = line.master.check().unwrap_err();
+            assert_eq!(code_of(&error), BAD_INPUT);
+            let expected = format!("recovery_mode is set by --recovery-mode {mode}");
+            assert!(error.to_string().contains(&expected), "{error}");
+        }
+        let line = Line::try_parse_from(["master", "--config", "worker_timeout=1000"]);
+        assert!(line.unwrap().master.check().is_ok());
+    }
 }

@@ -61,6 +61,12 @@ pub(super) struct Role {
 }
 
 impl RoleOptions {
+    /// What `--config` says for a key.
+    pub(super) fn setting(&self, key: &str) -> Option<&str> {
+        let last = self.config.iter().rfind(|(name, _)| name == key);
+        last.map(|(_, value)| value.as_str())
+    }
+
     /// Creates the host and sets the endpoint of the role up on it.
     pub(super) async fn start_rpc_env_and_endpoint(
         &self,

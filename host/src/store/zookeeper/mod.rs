@@ -36,7 +36,7 @@ use crate::zookeeper::session::{Session, SessionState};
 
 mod fetch;
 mod lane;
-pub(super) mod packet;
+mod packet;
 mod tag;
 mod task;
 
@@ -124,7 +124,7 @@ impl ZooKeeperStore {
     pub(super) fn open(settings: &ZooKeeperSettings) -> Result<Self, StoreError> {
         let never = |error: crate::zookeeper::ZooKeeperError| StoreError::ZooKeeper {
             url: settings.url.clone(),
-            reason: crate::error::with_causes(&error),
+            source: error,
         };
         Ok(Self {
             paths: Paths::new(&settings.dir).map_err(never)?,

@@ -251,7 +251,7 @@ fn at_least_one(text: &str) -> Option<u32> {
 
 fn refused(key: &str, value: &str, reason: &str) -> Failure {
     Failure::new(format!(
-        "configuration `{key}` is `{value}`: {reason}; correct it in the sidecar"
+        "configuration `{key}` is `{value}`: {reason}; correct it in the sidecar or with --config"
     ))
 }
 
@@ -333,7 +333,8 @@ mod tests {
         ] {
             let text = read(&[(key, value)]).unwrap_err().text;
             let named = text.contains(&format!("`{key}` is `{value}`"));
-            assert!(named && text.contains(expected), "{text}");
+            let where_to = text.contains("in the sidecar or with --config");
+            assert!(named && where_to && text.contains(expected), "{text}");
         }
     }
 }
