@@ -194,6 +194,42 @@ fn a_directory_that_cannot_be_used_is_named() {
     assert!(error.to_string().contains("file/below"), "{error}");
 }
 
+/// What was told to be durable is there, or the file is said to be damaged: also the last commit of a process
+/// that was killed.
+#[tokio::test]
+async fn a_byte_that_changes_in_a_file_that_was_left_open_takes_no_commit_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let kept = store.of("e");
+    let values: Vec<_> = (0..4).map(|number| format!("value {number}")).collect();
+    for value in &values {
+        let mut writes = Writes::default();
+        let value = Some(Bytes::from(value.clone()));
+        writes.put(&kept, "a".to_owned(), value).unwrap();
+        written(kept.submit(writes, None)).await.unwrap();
+    }
+    // As a kill leaves it.
+    let left = std::fs::read(file::table::path_in(folder.path())).unwrap();
+    store.close().await;
+    let places: Vec<_> = (0..left.len()).filter(|place| left[*place] != 0).collect();
+    let (mut damaged, step) = (0, places.len().div_ceil(150));
+    for place in places.into_iter().step_by(step) {
+        let folder = tempfile::tempdir().unwrap();
+        let mut bytes = left.clone();
+        bytes[place] ^= 0x10;
+        std::fs::write(file::table::path_in(folder.path()), bytes).unwrap();
+        match FileStore::open(folder.path()) {
+            Ok(opened) => {
+                let found = opened.read("e", "").unwrap();
+                assert_eq!(found["a"], values[3].as_bytes(), "byte {place}");
+            }
+            Err(StoreError::Damaged { .. } | StoreError::Format { .. }) => damaged += 1,
+            Err(error) => panic!("byte {place}: {error}"),
+        }
+    }
+    assert!(damaged > 0);
+}
+
 /// Bytes that change while the file is open: whoever reads is told or gets values, the process goes on, and
 /// opening it anew says that it is damaged, or all is there; nothing is deleted.
 #[tokio::test]

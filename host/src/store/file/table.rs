@@ -144,6 +144,9 @@ pub(super) fn write<'a>(
 ) -> Result<(), redb::Error> {
     let mut writing = database.begin_write()?;
     writing.set_durability(Durability::Immediate)?;
+    // Else a last commit that is damaged could not be told from one that was never finished, and would be
+    // taken back without a word.
+    writing.set_two_phase_commit(true);
     {
         let mut values = writing.open_table(VALUES)?;
         for (endpoint, writes) in writes {
