@@ -145,7 +145,7 @@ impl Latch {
                 }
             };
             back_off.reset();
-            self.trouble = None;
+            self.nothing_is_in_the_way();
             let path = format!("{}/{name}", self.election);
             let patience = self.session.timeout();
             let mut standing = Standing::new(client, generation, (name, path), candidate, patience);
@@ -380,6 +380,12 @@ impl Latch {
             other => format!("`{}`: {other}", self.election),
         };
         self.in_the_way(text);
+    }
+
+    pub(super) fn nothing_is_in_the_way(&mut self) {
+        if self.trouble.take().is_some() {
+            tracing::info!(election = self.election, "stands for election again");
+        }
     }
 
     pub(super) fn in_the_way(&mut self, text: String) {

@@ -285,7 +285,7 @@ impl Latch {
         let forever = s.forever.clone().filter(|node| line.first() == Some(node));
         let tell = (participants, forever);
         if tell.1.is_none() {
-            self.trouble = None;
+            self.nothing_is_in_the_way();
         }
         if s.told.as_ref() == Some(&tell) {
             return;
@@ -306,7 +306,7 @@ impl Latch {
     }
 
     fn leads(&mut self, s: &mut Standing, line: &[String]) {
-        self.trouble = None;
+        self.nothing_is_in_the_way();
         let participants = latch::participants(line, &self.known);
         let tell = (participants.clone(), None);
         let news = s.told.as_ref() != Some(&tell);

@@ -414,12 +414,12 @@ impl Runner {
                 let leads = self.counts().is_some_and(|term| {
                     self.endpoint.election.certainty(term) == Certainty::Certain
                 });
-                tracing::warn!(
-                    endpoint,
-                    ?lasted,
-                    leads,
-                    "no more in doubt whether it leads"
-                );
+                match leads {
+                    true => tracing::info!(endpoint, ?lasted, "no more in doubt: it leads on"),
+                    false => {
+                        tracing::warn!(endpoint, ?lasted, "no more in doubt: it leads no more");
+                    }
+                }
                 self.stands.doubt = None;
             }
             _ => {}

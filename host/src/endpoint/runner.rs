@@ -506,21 +506,18 @@ impl Runner {
             }),
         };
         let counts = self.endpoint.election.gate() == Certainty::Certain;
-        let outcome = outcome.and_then(|found| match self.blocked.front_mut() {
+        let outcome = match (outcome, self.blocked.front_mut()) {
             // It waited for longer than it counts: what becomes of it is decided with all that waits.
-            Some(Effect::Send { room, .. }) if !counts => {
+            (Ok(found), Some(Effect::Send { room, .. })) if !counts => {
                 *room = Some(found);
                 Ok(())
             }
-            _ => match self.blocked.pop_front() {
-                Some(Effect::Send { to, message, .. }) => found.fill(&to, message),
-                _ => Ok(()),
+            (outcome, _) => match (outcome, self.blocked.pop_front()) {
+                (Ok(found), Some(Effect::Send { to, message, .. })) => found.fill(&to, message),
+                (outcome, _) => outcome.map(drop),
             },
-        });
+        };
         if let Err(error) = outcome {
-            if matches!(error, RpcError::Timeout { .. }) {
-                self.blocked.pop_front();
-            }
             self.endpoint
                 .dead_letter(&format!("{kind} to {to}"), &error);
             self.pending.push_back(Event::Error(error));

@@ -363,7 +363,7 @@ impl Task {
 
 /// Makes a commit into a future, which is on its way from now on. `patience`: its outcome is unknown where it is
 /// not answered within this time after those before it.
-fn send<'c>(
+pub(super) fn send<'c>(
     client: &'c Client,
     place: &Place,
     group: &Group,
