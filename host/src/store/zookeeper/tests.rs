@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use zookeeper_client::{Acls, CreateMode};
 
+use super::lane::{Answer, Lane, Turn};
 use super::*;
 use crate::store::{Backend, EndpointStore, Store, limits};
 use crate::zookeeper::Credentials;
@@ -601,6 +602,49 @@ impl Load {
         let found: BTreeMap<_, _> = all(hand).await.into_iter().collect();
         assert_eq!(found, self.model, "INSTAR_SEED={seed}");
     }
+}
+
+/// A commit that comes late, after others wrote, is not made; nor is one that comes twice.
+#[tokio::test]
+async fn a_commit_is_made_only_where_the_one_before_left_the_folder() {
+    let url = part();
+    let (store, kept, hand) = leading(&url).await;
+    told(put(&kept, "/fence", &[("a", Some("0"))]))
+        .await
+        .unwrap();
+    let (_, stat) = hand.get_data(STATUS).await.unwrap();
+    let place = Place {
+        endpoint: "Master".into(),
+        folder: STATUS.to_owned(),
+        servers: "".into(),
+        writer: "late".to_owned(),
+    };
+    let acls = Acls::anyone_all();
+    for (version, expected) in [
+        (stat.version - 1, Answer::Moved),
+        (stat.version, Answer::Done),
+        (stat.version, Answer::Moved),
+    ] {
+        let mut writes = Writes::default();
+        let value = Bytes::from(version.to_string());
+        writes.put(&kept, "a".to_owned(), Some(value)).unwrap();
+        let mut lane = Lane::new(place.writer.clone());
+        lane.push(Turn {
+            number: 1,
+            fence: "/fence".into(),
+            writes,
+            looked: false,
+            losses: 0,
+        });
+        // A turn before says under which fence it is opened.
+        lane.open_at(version);
+        let group = lane.next(|_| true).unwrap();
+        let answer = task::send(&hand, &place, group, &acls, PATIENCE).await;
+        assert_eq!(answer, expected, "at {version}, and it is {}", stat.version);
+    }
+    let (now, _) = hand.get_data(&place.path("a")).await.unwrap();
+    assert_eq!(now, stat.version.to_string().into_bytes());
+    store.close().await;
 }
 
 /// The connection is cut, breaks and is held, and the session is ended by another client, in the middle of many
