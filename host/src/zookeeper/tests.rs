@@ -269,6 +269,26 @@ async fn what_is_made_with_credentials_is_for_us_alone() {
     }
 }
 
+/// A server without SASL takes the connection and knows us as nobody.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_has_sasl_off_is_said_to_have() {
+    let server = ZooKeeperServer::start().unwrap();
+    let sasl = ZooKeeperSettings {
+        credentials: Some(Credentials::SaslDigestMd5 {
+            user: "one".to_owned(),
+            password: "secret".to_owned(),
+        }),
+        ..settings(&format!("{}/chroot", server.url()), LONG)
+    };
+    let session = Session::start(&sasl, "test").unwrap();
+    let text = until_trouble(&session).await;
+    assert!(
+        text.contains("SASL is off") && text.contains("authProvider"),
+        "{text}"
+    );
+    session.close().await;
+}
+
 /// While there is no connection the library would wait for ever.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_has_a_limit_of_time() {
