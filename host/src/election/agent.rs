@@ -119,6 +119,8 @@ impl Agent {
                 }
                 self.over();
                 self.show(Vec::new(), None);
+                // Until it stands again.
+                self.trouble(Some(reason));
             }
             FromLatch::Withdrawn => {
                 self.over();

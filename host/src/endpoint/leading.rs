@@ -401,7 +401,8 @@ impl Runner {
         };
         match (self.stands.doubt, self.in_doubt()) {
             (None, true) => {
-                let trouble = trouble().unwrap_or_default();
+                let late = || "nobody confirmed in time that it leads".to_owned();
+                let trouble = trouble().unwrap_or_else(late);
                 tracing::warn!(
                     endpoint,
                     trouble,

@@ -14,7 +14,7 @@ use deploy_protocol::{
     RequestKillDriver, RequestMasterState, RequestSubmitDriver, WorkerState,
 };
 use instar_sdk::prelude::*;
-use instar_sdk::testing::{Observed, TestEndpoint};
+use instar_sdk::testing::Observed;
 use master::Master;
 use master::testing::native::Native;
 use master::testing::{App, MasterUnderTest, Peer, StandbyUnderTest, Worker, driver};
