@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::latch::{FromLatch, ToLatch};
-use super::leadership::{Leadership, Participant, Wish};
+use super::leadership::{Candidate, Leadership, Participant, Wish};
 use crate::moment;
 
 /// How long a term may be taken for certain after a question, until the first answer says it.
@@ -49,7 +49,8 @@ struct Agent {
     questions: VecDeque<(u64, Instant)>,
     asked: u64,
     resigned: u64,
-    stands: bool,
+    /// As whom it stands.
+    stands: Option<Candidate>,
 }
 
 impl Agent {
@@ -60,7 +61,7 @@ impl Agent {
             questions: VecDeque::new(),
             asked: 0,
             resigned: 0,
-            stands: false,
+            stands: None,
         }
     }
 
@@ -74,16 +75,16 @@ impl Agent {
             }
         }
         match wish.candidate {
-            Some(candidate) => orders.push(ToLatch::Contend(candidate)),
-            None if self.stands => {
+            Some(candidate) => {
+                self.stands = Some(candidate.clone());
+                orders.push(ToLatch::Contend(candidate));
+            }
+            None if self.stands.take().is_some() => {
                 self.over();
                 orders.push(ToLatch::Withdraw);
             }
             None => {}
         }
-        self.stands = orders
-            .last()
-            .map_or(self.stands, |last| matches!(last, ToLatch::Contend(_)));
         orders
     }
 
@@ -121,6 +122,8 @@ impl Agent {
                 self.show(Vec::new(), None);
                 // Until it stands again.
                 self.trouble(Some(reason));
+                // A latch that took us for frozen stands no more before it hears of us.
+                return self.stands.clone().map(ToLatch::Contend);
             }
             FromLatch::Withdrawn => {
                 self.over();
@@ -282,7 +285,7 @@ pub(super) async fn run(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::election::leadership::{Candidate, Certainty};
+    use crate::election::leadership::Certainty;
 
     const LEASE: Duration = FIRST_LEASE;
 
@@ -405,6 +408,29 @@ mod tests {
         let reason = "expired".to_owned();
         agent.told(now, FromLatch::Lost { reason });
         assert_eq!(leadership.certainty(term), Certainty::Over);
+    }
+
+    /// Where both were frozen, the latch may be the first to wake up: it gives up for who was silent, and waits.
+    #[test]
+    fn who_lost_the_latch_says_that_it_still_stands() {
+        let (mut agent, _leadership) = agent();
+        let lost = || FromLatch::Lost {
+            reason: "who leads did not say that it is there".to_owned(),
+        };
+        assert_eq!(agent.told(Instant::now(), lost()), None);
+        let candidate = Candidate::default();
+        let mut wish = Wish {
+            candidate: Some(candidate.clone()),
+            resigned: 0,
+        };
+        agent.wished(wish.clone());
+        let now = Instant::now();
+        leads(&mut agent, now, "/latch-1");
+        let expected = Some(ToLatch::Contend(candidate));
+        assert_eq!(agent.told(now, lost()), expected);
+        wish.candidate = None;
+        agent.wished(wish);
+        assert_eq!(agent.told(now, lost()), None);
     }
 
     #[test]
