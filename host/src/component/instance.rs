@@ -625,11 +625,12 @@ impl HostState {
     /// room: then no further turn begins. The disk is no reason, so that turns share a commit; but writes
     /// that the store has not taken are, as those of the next turn would come before them.
     pub(super) fn commit(&mut self) -> bool {
+        let mut untaken = false;
         if !self.writes.is_empty() {
             self.enlist();
+            let is_write = |effect: &Effect| matches!(effect, Effect::Persist(_));
+            untaken = self.effects.iter().any(is_write);
         }
-        let is_write = |effect: &Effect| matches!(effect, Effect::Persist(_));
-        let untaken = self.effects.iter().any(is_write);
         if self.held.is_empty() {
             if self.effects.is_empty() || self.surroundings.commit(&mut self.effects) {
                 return true;
